@@ -1,0 +1,113 @@
+# Everything a developer or a stranger runs. Each target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AZURITE := .work/azurite
+SUPPLY := .work/supply
+FUZZ := .work/fuzz
+SECONDS ?= 60
+# The tests wait more than they compute.
+WORKERS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: bench help setup demo test test-package fuzz soak azurite check binary image image-root sbom audit lock format clean check-deploy
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: build/requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "aks-audit-log needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r build/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+setup: $(VENV)/.installed ## create .venv with the locked requirements
+
+demo: setup ## the whole path on the embedded emulator: no Azure, no configuration
+	$(BIN)/python -m demo
+
+test: setup azurite ## all tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+soak: setup azurite ## break everything for MINUTES=5 at random from SEED=; lose nothing
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(FUZZ)/.installed ## fuzz the unpacking with atheris, for SECONDS=60
+	PYTHONPATH=.:$(FUZZ) $(BIN)/python tests/fuzz_unpack.py $(FUZZ)/corpus \
+	  -max_total_time=$(SECONDS) -artifact_prefix=$(FUZZ)/ -print_final_stats=1
+
+# Nothing but this target needs atheris, and it has wheels for some Pythons only: not in the lock.
+$(FUZZ)/.installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --upgrade --target $(FUZZ) 'atheris>=2.3'
+	@touch $@
+
+azurite: ## install Azurite, the Blob Storage of the tests, if npm is here
+	@if command -v npm >/dev/null && command -v node >/dev/null; then \
+	  $(MAKE) -s $(AZURITE)/.installed; \
+	elif [ -n "$$REQUIRE_AZURITE" ]; then \
+	  echo "make azurite: npm (Node.js) is missing, and REQUIRE_AZURITE is set" >&2; exit 1; \
+	else \
+	  echo "make azurite: no npm (Node.js) here, so the tests on Blob Storage will be skipped"; \
+	fi
+
+$(AZURITE)/.installed: tests/azurite/package.json tests/azurite/package-lock.json tests/azurite/.npmrc
+	@echo "installing Azurite into $(AZURITE)"
+	@rm -rf $(AZURITE) && mkdir -p $(AZURITE) && cp $^ $(AZURITE)
+	@cd $(AZURITE) && npm ci --ignore-scripts --omit=optional --loglevel=error
+	@touch $@
+
+check: setup ## ruff, mypy strict, import layers, lock freshness
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python build/lock.py --check
+
+binary: ## dist/aks-audit-log, one executable file
+	sh build/binary.sh
+
+image: ## the distroless image, with docker, podman or buildah
+	sh build/image.sh
+
+image-root: image ## the image's root file system in dist/image, for the tests that run it
+	sh build/image_root.sh
+
+test-package: setup binary ## the tests of the executable, and of the image where it is unpacked
+	REQUIRE_BINARY=1 $(BIN)/python -m pytest tests/package
+
+$(SUPPLY)/.installed: build/requirements-supply.txt
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --quiet --require-hashes -r build/requirements-supply.txt
+	@touch $@
+
+sbom: $(SUPPLY)/.installed ## dist/sbom.cdx.json, what the executable bundles (CycloneDX)
+	@mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py requirements build/requirements.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/sbom.cdx.json
+
+audit: $(SUPPLY)/.installed ## known vulnerabilities of the locked requirements, if the network is there
+	sh build/audit.sh $(SUPPLY)/bin/pip-audit
+
+check-deploy: setup .work/deploy-venv/.installed ## deploy/: charts, manifests, alerts, scripts, Dockerfile
+	@build/deploy_tools.sh
+	@build/check_deploy.sh
+
+.work/deploy-venv/.installed: build/requirements-deploy.txt
+	$(PYTHON) -m venv .work/deploy-venv
+	.work/deploy-venv/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+bench: setup ## throughput, latency, CPU and memory, against goals (minutes; QUICK=1 for less)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+lock: setup ## write the locked requirements anew
+	$(BIN)/python build/lock.py
+
+format: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was built or installed here
+	rm -rf $(VENV) dist .work .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Throughput, latency, memory and CPU of the forwarder, measured against its ceilings."""

@@ -1,0 +1,152 @@
+"""The reckoning: what was published against what arrived. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from demo.forwarder import Counts
+from demo.received import Key
+from demo.stream import Truth
+
+REASONS = {
+    "klog": "klog",
+    "odd-log": "klog",
+    "json-log": "not-audit",
+    "timeless-audit": "broken-audit",
+    "stump": "broken-audit",
+    "empty-log": "empty",
+    "blank": "empty",
+    "no-log": "no-log",
+    "odd-record": "broken-record",
+    "foreign": "not-envelope",
+    "cut": "cut-body",
+    "text": "broken-body",
+    "binary": "broken-body",
+}
+"""Under which reason the forwarder counts each kind of noise and of malformed body."""
+DEAD = {"broken-audit", "broken-record", "not-envelope", "cut-body", "broken-body"}
+"""What may hide an audit event, and so becomes a dead letter."""
+
+Pair = tuple[int, int]
+"""As the forwarder counts, and as the stream has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run of the demo has shown."""
+
+    published: int
+    delivered: int
+    """Different events that Falco has taken."""
+    lost: int
+    duplicates: int
+    foreign: int
+    """Events that Falco has taken although nobody published them."""
+    dropped: int
+    """What the stand-in took and threw away, as Falco would."""
+    malformed: int
+    skipped: Mapping[str, Pair]
+    """By reason."""
+    dead_letters: Mapping[str, Pair]
+    """By reason."""
+    clusters: Mapping[str, Pair]
+    salvaged: Pair
+    copies: Pair
+    """Audit events that came a second time, and were not posted again."""
+    hub_events: int
+    body_bytes: int
+    seconds: float
+    latencies: Sequence[float]
+    """From the producer to Falco, in seconds, sorted."""
+    exit_status: int
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps the run from being a success."""
+        checks = {
+            f"{self.lost} events lost": self.lost,
+            f"{self.foreign} events that nobody published": self.foreign,
+            f"{self.dropped} bodies or events that Falco would drop": self.dropped,
+            f"the forwarder ended with status {self.exit_status}": self.exit_status,
+        }
+        found = [text for text, wrong in checks.items() if wrong]
+        found += [
+            f"{name}: {counted} instead of {true}"
+            for name, (counted, true) in self._accounts()
+            if counted != true
+        ]
+        return found
+
+    def _accounts(self) -> Iterator[tuple[str, Pair]]:
+        yield "events rebuilt", self.salvaged
+        yield "copies removed", self.copies
+        for reason, pair in self.skipped.items():
+            yield f"skipped as {reason}", pair
+        for reason, pair in self.dead_letters.items():
+            yield f"dead letters for {reason}", pair
+        for cluster, pair in self.clusters.items():
+            yield f"events of {cluster}", pair
+
+    @property
+    def rate(self) -> float:
+        """Audit events per second, from the first that was published to the last that arrived."""
+        return self.delivered / self.seconds if self.seconds else 0.0
+
+    def latency(self, share: float) -> float:
+        """Return a quantile of the latencies; 0.0 if there are none."""
+        if not self.latencies:
+            return 0.0
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+def expected_skips(truth: Truth) -> Counter[str]:
+    """Tell how many records, and malformed bodies, the forwarder has to count by reason."""
+    reasons: Counter[str] = Counter()
+    for kind, count in (*truth.skipped.items(), *truth.malformed.items()):
+        reasons[REASONS[kind]] += count
+    return reasons
+
+
+def expected_letters(truth: Truth) -> Counter[str]:
+    """Tell how many dead letters the forwarder has to keep by reason."""
+    return Counter({reason: n for reason, n in expected_skips(truth).items() if reason in DEAD})
+
+
+def _pairs(counted: Mapping[str, int], true: Mapping[str, int]) -> dict[str, Pair]:
+    return {name: (counted.get(name, 0), true.get(name, 0)) for name in sorted({*counted, *true})}
+
+
+def reckon(
+    truth: Truth,
+    receipts: Mapping[Key, int],
+    counts: Counts,
+    *,
+    dropped: int,
+    exit_status: int,
+    sent_at: Mapping[Key, float],
+    first_seen: Mapping[Key, float],
+) -> Result:
+    """Compare what was published with what arrived."""
+    expected = set(truth.audit)
+    arrived = expected & receipts.keys()
+    latencies = sorted(first_seen[key] - sent_at[key] for key in arrived if key in sent_at)
+    seconds = max(first_seen.values(), default=0.0) - min(sent_at.values(), default=0.0)
+    return Result(
+        published=len(truth.audit),
+        delivered=len(arrived),
+        lost=len(expected) - len(arrived),
+        duplicates=sum(receipts.values()) - len(receipts),
+        foreign=len(receipts.keys() - expected),
+        dropped=dropped,
+        malformed=sum(truth.malformed.values()),
+        skipped=_pairs(counts.skipped, expected_skips(truth)),
+        dead_letters=_pairs(counts.dead_letters, expected_letters(truth)),
+        clusters=_pairs(counts.clusters, truth.clusters),
+        salvaged=(counts.salvaged, truth.cut),
+        copies=(counts.copies, truth.copies),
+        hub_events=truth.hub_events,
+        body_bytes=truth.body_bytes,
+        seconds=max(0.0, seconds),
+        latencies=latencies,
+        exit_status=exit_status,
+    )

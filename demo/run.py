@@ -1,0 +1,107 @@
+"""One run: publisher and forwarder between hub and Falco, until all has arrived."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from demo import forwarder, publish
+from demo.falco import ThreadedFalco
+from demo.forwarder import Counts, Forwarder
+from demo.received import Received
+from demo.result import Result, expected_letters, expected_skips, reckon
+from demo.show import Moment, Show
+from demo.stream import Published, Truth, truth
+
+HUB = "insights-logs-kube-audit"
+LOG_NAME = "forwarder.log"
+_LOOK_SECONDS = 0.2
+_RATE_WINDOW_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is published, and how fast."""
+
+    stream: Sequence[Published]
+    seconds: float
+    """Over which the stream is published."""
+    deadline: float
+    """Seconds after which a run ends, whatever has not arrived."""
+
+
+class Rate:
+    """Events per second over the last moments."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def update(self, now: float, count: int) -> float:
+        """Note the count at this time, and return the rate."""
+        self._seen.append((now, count))
+        while self._seen[0][0] < now - _RATE_WINDOW_SECONDS:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return (count - before) / (now - then) if now > then else 0.0
+
+
+async def run(
+    plan: Plan, connection_string: str, falco: ThreadedFalco, directory: Path, show: Show
+) -> Result:
+    """Run the whole path, and say what has arrived. Raises DemoError.
+
+    Hub and Falco are on threads of their own, so that they outlive the forwarder: an ordered
+    shutdown still talks to both.
+    """
+    total = truth(plan.stream)
+    progress = publish.Progress()
+    settings = forwarder.environment(connection_string, HUB, falco.url, directory)
+    async with trio.open_nursery() as nursery:
+        process = await forwarder.start(nursery, settings, directory / LOG_NAME)
+        await process.ready()
+        nursery.start_soon(
+            publish.publish, connection_string, HUB, plan.stream, plan.seconds, progress
+        )
+        with trio.move_on_after(plan.deadline):
+            await _watch(process, falco.received, progress, total, show)
+        counts = await process.counts()
+        status = await process.stop()
+        nursery.cancel_scope.cancel()
+    return reckon(
+        total,
+        falco.receipts,
+        counts,
+        dropped=len(falco.dropped),
+        exit_status=status,
+        sent_at=progress.sent_at,
+        first_seen=falco.received.first_seen,
+    )
+
+
+async def _watch(
+    process: Forwarder, received: Received, progress: publish.Progress, total: Truth, show: Show
+) -> None:
+    """Show how it goes until everything published has been delivered, skipped or kept."""
+    skips, letters = expected_skips(total).total(), expected_letters(total).total()
+    rate = Rate()
+    while True:
+        counts = await process.counts()
+        delivered = received.unique
+        show(_moment(progress, counts, delivered, rate))
+        arrived = delivered >= len(total.audit) and counts.skipped_total >= skips
+        kept = sum(counts.dead_letters.values()) >= letters and counts.copies >= total.copies
+        if arrived and kept and progress.finished:
+            return
+        await trio.sleep(_LOOK_SECONDS)
+
+
+def _moment(progress: publish.Progress, counts: Counts, delivered: int, rate: Rate) -> Moment:
+    return Moment(
+        published=progress.audit_events,
+        delivered=delivered,
+        skipped=counts.skipped_total,
+        in_flight=counts.in_flight,
+        rate=rate.update(trio.current_time(), delivered),
+    )

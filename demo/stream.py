@@ -1,0 +1,259 @@
+"""A believable AKS diagnostic stream, the same for the same seed, with the truth beside it.
+
+What is mixed into it has been seen in the wild: other categories in the same hub
+(falcosecurity/plugins #1145), audit events under categories that are not theirs (Azure/AKS #4750),
+objects where strings should be and the reverse, audit events cut at 16 KiB (Azure/AKS #4635), the
+same event from kube-audit and from kube-audit-admin, bodies that are cut or no envelope.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+from demo import noise
+from demo.records import (
+    Cluster,
+    Key,
+    Maker,
+    Record,
+    Scene,
+    audit,
+    cut_audit,
+    doubled,
+    log_object,
+    log_string,
+    make_cluster,
+    properties_string,
+    uuid,
+)
+
+CUT = "cut"
+"""The kind of malformed body of which the records before the cut are to be delivered."""
+_CUT_CHARACTERS = 60
+"""What is left of the record that a cut body ends in: less than the way to its log."""
+_COPIES_AT_ONCE = 20
+
+_MAX_BODY_CHARACTERS = 600_000
+"""An Event Hubs message holds 1 MB; a body is closed well before."""
+
+MIX: tuple[tuple[int, Maker], ...] = (
+    (765, audit(log_string)),
+    (20, audit(log_object)),
+    (10, audit(properties_string)),
+    (20, audit(log_string, trusted=False)),
+    (100, noise.klog),
+    (15, noise.json_log),
+    (15, cut_audit),
+    (40, doubled),
+    (2, noise.timeless),
+    (2, noise.stump),
+    (3, noise.empty_log),
+    (5, noise.no_log),
+    (2, noise.odd_log),
+    (3, noise.odd_record),
+)
+"""The makers of records, each with its weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The body of one hub event, and what a forwarder that loses nothing makes of it."""
+
+    body: bytes
+    partition: int
+    audit: tuple[Key, ...] = ()
+    """`(auditID, stage)` of each event to be delivered, in order; copies are left out."""
+    clusters: Mapping[str, int] = field(default_factory=dict)
+    """How many of these are of each cluster."""
+    cut: int = 0
+    """How many of these come cut."""
+    copies: int = 0
+    """How many records hold an event that another record holds as well."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """How many records of each kind of noise it holds."""
+    malformed: str | None = None
+    """Which kind of malformed body this is, if it is one: only one that is cut holds events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """The description of a stream; `bodies` is without end."""
+
+    seed: int = 1
+    clusters: int = 5
+    partitions: int = 4
+    records: tuple[int, int] = (1, 40)
+    """The least and the greatest number of draws from the mix for one body."""
+    malformed: float = 0.01
+    """The share of malformed bodies."""
+    odd: float = 0.02
+    """The share of bodies that are well-formed, but no plain envelope."""
+    shared: float = 0.1
+    """The share of bodies with records of more than one cluster."""
+    mix: tuple[tuple[int, Maker], ...] = MIX
+
+    def bodies(self) -> Iterator[Published]:
+        """Yield one hub event after the other, for ever."""
+        rng = random.Random(self.seed)
+        clusters = [make_cluster(number, rng) for number in range(self.clusters)]
+        scene = Scene(rng, clusters[0])
+        makers = [maker for _, maker in self.mix]
+        weights = list(accumulate(weight for weight, _ in self.mix))
+        while True:
+            scene.cluster = rng.choice(clusters)
+            drawn = rng.choices(makers, cum_weights=weights, k=rng.randint(*self.records))
+            before = len(scene.copies)
+            records = list(_draw(scene, drawn, clusters if rng.random() < self.shared else []))
+            partition = rng.randrange(self.partitions)
+            if rng.random() < self.malformed:
+                del scene.copies[before:]  # the first ones may be lost with the body
+                yield _spoil(rng, records, partition)
+                continue
+            records += scene.copies[: min(before, _COPIES_AT_ONCE)]
+            del scene.copies[: min(before, _COPIES_AT_ONCE)]
+            odd = rng.random() < self.odd
+            yield _publish(records, partition, rng.choice(_FORMS) if odd else _envelope)
+
+    def take(self, audit_events: int) -> Iterator[Published]:
+        """Yield bodies until they hold that many audit events, or a few more."""
+        left = audit_events
+        for published in self.bodies():
+            if left <= 0:
+                return
+            left -= len(published.audit)
+            yield published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """The sums over a stream."""
+
+    audit: tuple[Key, ...]
+    skipped: Mapping[str, int]
+    malformed: Mapping[str, int]
+    clusters: Mapping[str, int]
+    cut: int
+    copies: int
+    hub_events: int
+    body_bytes: int
+
+
+def truth(stream: Iterable[Published]) -> Truth:
+    """Add up what a forwarder should make of these hub events."""
+    keys: list[Key] = []
+    skipped: Counter[str] = Counter()
+    malformed: Counter[str] = Counter()
+    clusters: Counter[str] = Counter()
+    cut = copies = hub_events = size = 0
+    for published in stream:
+        keys += published.audit
+        skipped.update(published.skipped)
+        malformed.update([published.malformed] if published.malformed else [])
+        clusters.update(published.clusters)
+        cut += published.cut
+        copies += published.copies
+        hub_events += 1
+        size += len(published.body)
+    return Truth(
+        audit=tuple(keys),
+        skipped=skipped,
+        malformed=malformed,
+        clusters=clusters,
+        cut=cut,
+        copies=copies,
+        hub_events=hub_events,
+        body_bytes=size,
+    )
+
+
+def bench_bodies(
+    n_bodies: int,
+    records_per_body: int = 22,
+    event_bytes: int = 1024,
+    *,
+    partitions: int = 4,
+    seed: int = 1,
+) -> Iterator[Published]:
+    """Yield equal bodies: so many audit events in each, each event of exactly so many bytes."""
+    rng = random.Random(seed)
+    cluster = make_cluster(0, rng)
+    template = _bench_template(cluster, event_bytes)
+    for number in range(n_bodies):
+        ids = [uuid(rng) for _ in range(records_per_body)]
+        records = (template.replace("@id@", audit_id) for audit_id in ids)
+        body = '{"records": [' + ",".join(records) + "]}"
+        keys = tuple((audit_id, "ResponseComplete") for audit_id in ids)
+        yield Published(body.encode(), number % partitions, keys)
+
+
+def _bench_template(cluster: Cluster, event_bytes: int) -> str:
+    time = "2026-03-01T08:00:00.123456Z"
+    head = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"@id@",'
+    head += '"stage":"ResponseComplete","requestURI":"/api/v1/pods?pad='
+    tail = '","verb":"list","user":{"username":"bench","groups":["system:authenticated"]},'
+    tail += '"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},'
+    tail += f'"requestReceivedTimestamp":"{time}","stageTimestamp":"{time}"}}'
+    room = event_bytes - len(head) - len(tail) - 32  # an id is longer than its placeholder
+    if room < 0:
+        raise ValueError(f"an event takes at least {event_bytes - room} bytes")
+    return cluster.envelope("kube-audit", log_string(cluster, head + "x" * room + tail), time)
+
+
+def _draw(scene: Scene, makers: Iterable[Maker], clusters: Sequence[Cluster]) -> Iterator[Record]:
+    """Make records, each of any of the clusters if there are some, else of the scene's."""
+    size = 0
+    for maker in makers:
+        if clusters:
+            scene.cluster = scene.rng.choice(clusters)
+        for record in maker(scene):
+            yield record
+            size += len(record.text)
+        if size > _MAX_BODY_CHARACTERS:
+            return
+
+
+def _envelope(texts: Sequence[str]) -> str:
+    return '{"records": [' + ",".join(texts) + "]}"
+
+
+def _bom(texts: Sequence[str]) -> str:
+    return "\ufeff" + _envelope(texts)
+
+
+def _lines(texts: Sequence[str]) -> str:
+    """Write a record on each line, as Azure does in Blob Storage."""
+    if all(text.startswith("{") for text in texts):
+        return "\n".join(texts) + "\n"
+    return _envelope(texts)
+
+
+Writer = Callable[[Sequence[str]], str]
+_FORMS: tuple[Writer, ...] = (_bom, _lines)
+
+
+def _publish(records: Sequence[Record], partition: int, write: Writer = _envelope) -> Published:
+    fresh = [record for record in records if record.audit and not record.copy]
+    return Published(
+        write([record.text for record in records]).encode(),
+        partition,
+        audit=tuple(record.audit for record in fresh if record.audit),
+        clusters=Counter(record.cluster for record in fresh),
+        cut=sum(record.cut for record in records),
+        copies=sum(record.copy for record in records),
+        skipped=Counter(record.noise for record in records if record.noise),
+    )
+
+
+def _spoil(rng: random.Random, records: Sequence[Record], partition: int) -> Published:
+    """Make a malformed body. The records are lost to it, unless it is one that is cut."""
+    kind = rng.choice(sorted((CUT, *noise.BODIES)))
+    if kind != CUT:
+        return Published(noise.BODIES[kind](rng), partition, malformed=kind)
+    whole = rng.randrange(len(records))
+
+    def write(texts: Sequence[str]) -> str:
+        return _envelope([*texts, records[whole].text[:_CUT_CHARACTERS]])[: -len("]}")]
+
+    return replace(_publish(records[:whole], partition, write), malformed=CUT)

@@ -1,0 +1,116 @@
+"""Ways for the service to misbehave, for tests. All may be called from any thread.
+
+Each takes effect before the call returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import LINK_DETACH_FORCED
+from .service import AuthRefusal
+
+if TYPE_CHECKING:
+    from .server import Emulator
+
+
+class Faults:
+    """The faults of one emulator. None is active at first."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._loop = emulator.loop
+
+    def cut(self, hub: str | None = None, partition: str | None = None) -> int:
+        """Reset connections, those with a receiver on a hub or partition if given, or all.
+
+        Returns how many there were.
+        """
+        return self._loop.run(lambda: self._cut(hub, partition))
+
+    def _cut(self, hub: str | None, partition: str | None) -> int:
+        anything = hub is None and partition is None
+        peers = [peer for peer in self._emulator.peers if anything or peer.reads(hub, partition)]
+        for peer in peers:
+            peer.reset()
+            self._emulator.peers.discard(peer)
+        return len(peers)
+
+    def refuse_connections(self) -> None:
+        """Refuse new connections, as a host does where nobody listens; open ones stay."""
+        self._loop.run(self._emulator.stop_listening)
+
+    def accept_connections(self) -> None:
+        """Accept connections again, on the same port."""
+        self._loop.run(self._emulator.listen)
+
+    def stop(self) -> None:
+        """Stop the service: refuse new connections and cut those there are. The data stay."""
+
+        def stop() -> None:
+            self._emulator.stop_listening()
+            self._cut(None, None)
+
+        self._loop.run(stop)
+
+    def start(self) -> None:
+        """Start the service again, on the same port, with the same data."""
+        self.accept_connections()
+
+    def silence(self) -> None:
+        """Become a black hole: accept connections, but neither read nor write any more."""
+        self._loop.run(self._emulator.gate.shut)
+
+    def recover(self) -> None:
+        """Go on after `silence` with whatever has arrived since."""
+        self._loop.run(self._emulator.gate.open)
+
+    def refuse_auth(self, status: int = 401, description: str | None = None) -> None:
+        """Answer every `put-token` with an HTTP status that is not success."""
+        refusal = AuthRefusal(status) if description is None else AuthRefusal(status, description)
+        self._set_auth(refusal)
+
+    def grant_auth(self) -> None:
+        """Take tokens again."""
+        self._set_auth(None)
+
+    def _set_auth(self, refusal: AuthRefusal | None) -> None:
+        def change() -> None:
+            self._emulator.service.auth_refusal = refusal
+
+        self._loop.run(change)
+
+    def detach(
+        self,
+        hub: str | None = None,
+        partition: str | None = None,
+        *,
+        condition: str = LINK_DETACH_FORCED,
+        description: str = "The link was detached by a fault.",
+    ) -> int:
+        """Detach receivers with an error, those of a hub or partition if given, or all.
+
+        Returns how many there were.
+        """
+
+        def detach() -> int:
+            receivers = self._emulator.service.receivers
+            chosen = [each for each in receivers if each.partition.matches(hub, partition)]
+            for receiver in chosen:
+                receiver.disconnect(condition, description)
+            return len(chosen)
+
+        return self._loop.run(detach)
+
+    def delay_deliveries(self, seconds: float) -> None:
+        """Send events only that long after they could be sent; 0 ends it."""
+
+        def change() -> None:
+            self._emulator.service.delivery_delay = seconds
+            self._emulator.wake()
+
+        self._loop.run(change)
+
+    def add_partitions(self, hub: str, count: int = 1) -> None:
+        """Give a hub more partitions while it is in use."""
+        self._emulator.broker.add_partitions(hub, count)

@@ -1,0 +1,77 @@
+"""The equation that every fault has to leave whole: published = delivered + dead-lettered."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+from aks_audit import deadletter
+from aks_audit.config import load
+from aks_audit.deadletter import DeadLetter
+from demo.received import Key
+from tests.rig import Rig, eventually
+
+
+def open_store(rig: Rig, **settings: str) -> deadletter.Store:
+    """Return the dead-letter store of the forwarders of a rig."""
+    config = load(rig.environment(settings))
+    return deadletter.open_store(config.dead_letters, config.hub)
+
+
+Report = Callable[[str, object], None]
+"""What pytest's ``record_property`` is: it puts a number into the report of the tests."""
+
+
+class Books:
+    """What was published, delivered, dead-lettered; what came twice is reported with the test."""
+
+    def __init__(self, rig: Rig, report: Report, **settings: str) -> None:
+        self._rig = rig
+        self._report = report
+        self._store = open_store(rig, **settings)
+
+    def letters(self) -> list[DeadLetter]:
+        """Return all dead letters, in order."""
+        found = []
+        for name in self._store.names():
+            data = self._store.read(name)
+            assert data is not None
+            found += deadletter.decode(data)
+        return found
+
+    def buried(self) -> Counter[Key]:
+        """Return how often each audit event with an id is among the dead letters."""
+        return Counter(_key(each) for each in self.letters() if each.audit_id)
+
+    def reasons(self) -> Counter[str]:
+        """Return how many dead letters there are for each reason."""
+        return Counter(each.reason for each in self.letters())
+
+    def settled(self) -> bool:
+        """Whether all that was published is either delivered or dead-lettered."""
+        return self._rig.account.lost <= self.buried().keys()
+
+    def wait(self) -> None:
+        """Wait until all that was published is done, and checkpointed."""
+        eventually(self.settled, "delivery, or a dead letter, of all that was published")
+        self._rig.wait_for_checkpoints()
+
+    def check(self, *, dead: int = 0, duplicates_at_most: int = 0) -> int:
+        """Assert that the equation holds; returns how many events came more than once."""
+        account, buried = self._rig.account, self.buried()
+        assert account.lost <= buried.keys(), "lost"
+        assert not account.unexpected, account.unexpected
+        assert not self._rig.falco.dropped
+        assert len(buried) == dead
+        duplicates = account.duplicates + sum(
+            count for key, count in buried.items() if key not in account.lost
+        )
+        duplicates += sum(buried.values()) - len(buried)
+        self._report("published", len(account.published))
+        self._report("dead_lettered", dead)
+        self._report("duplicates", duplicates)
+        assert duplicates <= duplicates_at_most
+        return duplicates
+
+
+def _key(letter: DeadLetter) -> Key:
+    return letter.audit_id, letter.stage or json.loads(letter.body)["stage"]

@@ -1,0 +1,15 @@
+"""The rigs and stores are those of the integration tests."""
+
+import pytest
+
+from tests.fault.books import Books, Report
+from tests.integration.conftest import azurite, blob, rig, sqlite, store, stored_rig
+from tests.rig import Rig
+
+__all__ = ["azurite", "blob", "books", "rig", "sqlite", "store", "stored_rig"]
+
+
+@pytest.fixture
+def books(rig: Rig, record_property: Report) -> Books:
+    """The accounts of the rig; they go into the report of the test."""
+    return Books(rig, record_property)

@@ -1,0 +1,199 @@
+"""Claims that overlap, fail half way or come too late: none may cost an event."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from azure.eventhub import CloseReason, EventData
+from azure.eventhub.aio import PartitionContext
+
+from aks_audit.bridge import REST_MAX_S, Handover, Rest
+from aks_audit.config import load
+from aks_audit.errors import Retryable
+from aks_audit.ledger import Ledger, PartitionLedger
+from aks_audit.model import Position
+from aks_audit.pulse import BALANCE_LAPSE_S
+from aks_audit.receiver import Receiver, Wiring
+from tests.helpers import ENVIRONMENT
+
+HUB = load(ENVIRONMENT).hub
+
+
+@dataclass
+class Context:
+    """What a receiver needs of the SDK's PartitionContext."""
+
+    partition_id: str = "0"
+
+
+CONTEXT = cast("PartitionContext", Context())
+
+
+class Trio:
+    """The other side of a receiver: claims from a ledger, at whatever the store holds."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self.ledger = Ledger()
+        self.stored = Position(-1, "-1")
+        self.released: list[PartitionLedger] = []
+        self.handover: Handover = portal.call(Handover)
+        unused: Any = None
+        wiring = Wiring(
+            portal=portal,
+            handover=self.handover,
+            store=unused,
+            inflight_max_bytes=1,
+            start=self._start,
+            claim=self._claim,
+            release=self._release,
+        )
+        self.receiver = Receiver(HUB, wiring)
+        self.receiver._starts["0"] = self.stored
+
+    async def _start(self, _: str, __: Position) -> Position:
+        return self.stored
+
+    async def _claim(self, partition: str) -> PartitionLedger:
+        return self.ledger.claim(partition, self.stored)
+
+    async def _release(self, ledger: PartitionLedger) -> None:
+        self.released.append(ledger)
+
+
+@pytest.fixture
+def other() -> Iterator[Trio]:
+    with start_blocking_portal("trio") as portal:
+        yield Trio(portal)
+
+
+def event(number: int) -> EventData:
+    made = EventData(b"{}")
+    made.raw_amqp_message.annotations = {
+        b"x-opt-sequence-number": number,
+        b"x-opt-offset": str(number).encode(),
+    }
+    return made
+
+
+def waiting(other: Trio) -> list[tuple[PartitionLedger, list[int]]]:
+    return [
+        (ledger, [each.position.sequence_number for each in events])
+        for ledger, events in other.handover._waiting
+    ]
+
+
+def run(function: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(_await(function), 30))
+
+
+async def _await(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+def test_what_an_old_claim_brings_late_is_no_progress_of_the_new_one(other: Trio) -> None:
+    receiver = other.receiver
+
+    async def main() -> None:
+        claimed, go_on = asyncio.Event(), asyncio.Event()
+
+        async def old() -> None:
+            await receiver._on_claimed(CONTEXT)
+            claimed.set()
+            await go_on.wait()
+            await asyncio.create_task(receiver._on_events(CONTEXT, [event(9)]))
+
+        slow = asyncio.create_task(old())
+        await claimed.wait()
+        (ledger,) = other.ledger.partitions()
+        ledger.wrote(Position(4, "4"))  # so that a claim at -1 is another one
+
+        async def new() -> None:
+            await receiver._on_claimed(CONTEXT)
+            await asyncio.create_task(receiver._on_events(CONTEXT, [event(0)]))
+
+        await asyncio.create_task(new())
+        (fresh,) = other.ledger.partitions()
+        assert fresh is not ledger
+        go_on.set()
+        with pytest.raises(Retryable, match="claimed anew"):
+            await slow
+        assert waiting(other) == [(fresh, [0])]
+
+    run(main)
+
+
+def test_a_claim_behind_the_sdk_s_start_is_refused(other: Trio) -> None:
+    other.receiver._starts["0"] = Position(150, "150")
+    other.stored = Position(100, "100")
+
+    async def main() -> None:
+        with pytest.raises(Retryable, match="went back"):
+            await other.receiver._on_claimed(CONTEXT)
+        with pytest.raises(Retryable, match="not claimed"):
+            await other.receiver._on_events(CONTEXT, [event(151)])
+
+    run(main)
+    assert not waiting(other)
+
+
+def test_a_partition_that_was_fenced_off_is_let_go_of(other: Trio) -> None:
+    async def main() -> None:
+        await other.receiver._on_claimed(CONTEXT)
+        (ledger,) = other.ledger.partitions()
+        other.ledger.forget("0", ledger)
+        with pytest.raises(Retryable, match="claimed anew"):
+            await other.receiver._on_events(CONTEXT, [])
+        await asyncio.shield(other.receiver._on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST))
+        assert other.released == [ledger]
+
+    run(main)
+
+
+def test_another_replica_s_first_checkpoint_is_where_we_start(other: Trio) -> None:
+    receiver = other.receiver
+    receiver._partitions = {"0"}
+    other.stored = Position(100, "100")
+
+    async def main() -> None:
+        class Hub:
+            async def get_partition_properties(self, _: str) -> dict[str, Any]:
+                return {
+                    "is_empty": False,
+                    "beginning_sequence_number": 0,
+                    "last_enqueued_sequence_number": 150,
+                    "last_enqueued_offset": "150",
+                }
+
+        receiver._client = Hub()  # type: ignore[assignment]
+        listed = await receiver._listed([], {"0"})
+        assert [each["offset"] for each in listed] == ["100"]
+
+    run(main)
+
+
+def test_a_store_that_fails_is_asked_each_round_while_ownership_lasts_then_seldom() -> None:
+    now = 0.0
+    rest = Rest(lambda: now)
+    asked: list[float] = []
+    for number in range(60):
+        now = number * 11.0
+        try:
+            rest.check()
+        except Retryable:
+            continue
+        asked.append(now)
+        rest.failed(Retryable("no route to host"))
+    early = [at for at in asked if at <= BALANCE_LAPSE_S]
+    assert early == [0.0, 11.0, 22.0, 33.0, 44.0, 55.0]
+    gaps = [after - before for before, after in pairwise(asked[6:])]
+    assert max(gaps) <= REST_MAX_S + 11
+    assert min(gaps[2:]) >= 0.7 * REST_MAX_S
+    rest.worked()
+    now += REST_MAX_S
+    rest.check()
+    rest.failed(Retryable("no route to host"))
+    rest.check()

@@ -1,0 +1,33 @@
+"""What listens at the webhook's address does not speak HTTP, or speaks it badly."""
+
+import pytest
+
+from tests.fault.books import Books
+from tests.rig import Rig, audit_bodies
+
+ANSWERS = (
+    b"\x16\x03\x01 this is no HTTP \x00\xff\r\n\r\n",
+    b"HTTP/1.1 200\r\nContent-Length: many\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+    b"HTTP/1.1 999 \xff\xfe\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 No\r\nRetry-After: " + b"9" * 4000 + b"x\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: \xff:::/\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 500 No\r\nSet-Cookie: \xff=\xfe; Max-Age=x\r\nContent-Length: 0\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    b"",
+)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["not taken", "taken"])
+def test_garbage_is_a_fault_of_the_endpoint(rig: Rig, books: Books, *, taken: bool) -> None:
+    for answer in ANSWERS:
+        rig.falco.faults.garbage(1, data=answer, taken=taken)
+    with rig.forwarder(POSTMAXRETRIES="3", POSTBATCHMAXEVENTS="5") as forwarder:
+        rig.publish(audit_bodies("garbage", 40, records=3, partitions=4))
+        books.wait()
+        assert not rig.falco.faults.pending
+        assert forwarder.stop() == 0
+        assert not forwarder.stray()
+    duplicates = books.check(duplicates_at_most=5 * len(ANSWERS) if taken else 0)
+    assert bool(duplicates) == taken

@@ -1,0 +1,41 @@
+"""Falco answers after POSTTIMEOUT, and has taken the events all the same: they come twice."""
+
+from tests.fault.books import Books
+from tests.rig import Rig, audit_bodies
+
+BATCH, LATE = 10, 12
+TIMEOUT_S = 0.3
+
+
+def test_what_was_taken_late_comes_again_and_nothing_is_lost(rig: Rig, books: Books) -> None:
+    rig.falco.faults.delay(3 * TIMEOUT_S, LATE, taken=True)
+    settings = {
+        "POSTTIMEOUT": str(int(TIMEOUT_S * 1000)),
+        "POSTMAXRETRIES": "2",
+        "POSTBATCHMAXEVENTS": str(BATCH),
+    }
+    with rig.forwarder(**settings) as forwarder:
+        rig.publish(audit_bodies("late", 40, records=3, partitions=4))
+        books.wait()
+        assert not rig.falco.faults.pending
+        late = int(forwarder.metrics().total("aks_audit_log_posts_total", status="timeout"))
+        forwarder.wait_until_ready()
+        assert forwarder.stop() == 0
+    assert late >= LATE
+    # One batch for each POST that was given up, one event for each of the probes.
+    assert books.check(duplicates_at_most=late * BATCH) >= LATE
+
+
+def test_the_probes_of_a_hold_repeat_one_event_each(rig: Rig, books: Books) -> None:
+    """So an endpoint that takes everything and answers too late is not buried in duplicates."""
+    rig.falco.faults.silence(None, taken=True)
+    settings = {"POSTTIMEOUT": "150", "POSTMAXRETRIES": "0", "POSTBATCHMAXEVENTS": str(BATCH)}
+    with rig.forwarder(**settings, POSTCONCURRENCY="2") as forwarder:
+        rig.publish(audit_bodies("held", 40, records=3, partitions=4))
+        forwarder.wait_until_unready("sink", "no answer")
+        forwarder.wait_for_log("POST failed", count=12)
+        rig.falco.faults.clear()
+        books.wait()
+        posts = int(forwarder.metrics().total("aks_audit_log_posts_total", status="timeout"))
+        assert forwarder.stop() == 0
+    books.check(duplicates_at_most=2 * BATCH + posts - 2)

@@ -1,0 +1,29 @@
+import time
+from collections.abc import Callable
+
+from tests.fault.report import report
+from tests.rig import Rig, audit_bodies
+
+
+def test_sigterm_under_load_drains_and_repeats_nothing(
+    stored_rig: Rig, record_property: Callable[[str, object], None]
+) -> None:
+    rig = stored_rig
+    rig.falco.faults.latency_ms = 20
+    rig.publish(audit_bodies("load", 800, records=3, partitions=4))
+    with rig.forwarder(POSTBATCHMAXEVENTS="20", SHUTDOWNGRACE="20000") as forwarder:
+        rig.falco.wait_for(lambda: rig.falco.received.unique > 100, 60)
+        asked = time.monotonic()
+        assert forwarder.stop() == 0
+        took = time.monotonic() - asked
+        assert not forwarder.stray()
+    assert took < 20 + 15  # the grace period, and the last writes: bounds of the design
+    assert set(rig.owners().values()) == {""}
+    assert not rig.behind_checkpoints() - len(rig.account.lost), "all that was sent is checkpointed"
+    left = len(rig.account.lost)
+    rig.falco.faults.latency_ms = 0
+    with rig.forwarder() as forwarder:
+        rig.account.wait()
+        assert forwarder.stop() == 0
+    report(record_property, "SIGTERM under load", rig, stop_s=round(took, 1), left=left)
+    assert rig.account.duplicates == 0

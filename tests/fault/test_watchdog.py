@@ -1,0 +1,310 @@
+"""What dies, hangs, spins or stalls is named, replaced, and in the end takes the process along."""
+
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import trio
+import trio.testing
+
+from aks_audit import checkpoint, source
+from aks_audit.checkpoint import Checkpointer
+from aks_audit.config import load
+from aks_audit.errors import Fatal
+from aks_audit.health import Health
+from aks_audit.ledger import Ledger
+from aks_audit.metrics import Metrics
+from aks_audit.model import START_OF_STREAM, HubEvent, Position
+from aks_audit.pulse import (
+    BALANCE_LAPSE_S,
+    LAPSE_S,
+    SPIN_S,
+    START_S,
+    UNREAD_ROUNDS_MAX,
+    Pulse,
+    lapsed,
+)
+from aks_audit.sink import Sender
+from aks_audit.source import BROKEN_MAX, CLOSE_S, HUNG_MAX, Source
+from aks_audit.stores import Key, SqliteStore
+from tests.fault.report import report
+from tests.helpers import (
+    ENVIRONMENT,
+    ScriptedPoster,
+    capture,
+    in_virtual_time,
+    make_items,
+    make_sink,
+    sink_config,
+)
+from tests.rig import Rig, audit_bodies
+
+T = TypeVar("T")
+
+
+def in_fast_time(function: Callable[[], Awaitable[T]]) -> T:
+    """Run on a clock that is fast, but does not jump while a thread has something to do."""
+    return trio.run(function, clock=trio.testing.MockClock(rate=50))
+
+
+def well(now: float) -> Pulse:
+    """A pulse of which all is well at a time."""
+    pulse = Pulse()
+    pulse.started_at = pulse.ticked_at = pulse.round_at = pulse.quiet_since = now
+    pulse.partitions = {"0": now, "1": now}
+    return pulse
+
+
+def test_a_receiver_that_is_well_does_not_lapse() -> None:
+    assert lapsed(well(1000.0), 1000.0 + LAPSE_S) is None
+
+
+def test_a_loop_that_stands_still_lapses() -> None:
+    assert "its loop stands still" in str(lapsed(well(1000.0), 1001.0 + LAPSE_S))
+
+
+def ticking(now: float) -> Pulse:
+    pulse = well(1000.0)
+    pulse.ticked_at = now
+    pulse.partitions = dict.fromkeys(pulse.partitions, now)
+    return pulse
+
+
+def test_a_start_that_takes_too_long_lapses_with_its_reason() -> None:
+    now = 1001.0 + START_S
+    pulse = ticking(now)
+    pulse.round_at, pulse.error = None, "AuthenticationError: no"
+    assert lapsed(pulse, now - 2) is None
+    assert "no start within 60 s (AuthenticationError: no)" in str(lapsed(pulse, now))
+
+
+def test_load_balancing_that_stands_still_lapses() -> None:
+    now = 1001.0 + BALANCE_LAPSE_S
+    assert "no load balancing" in str(lapsed(ticking(now), now))
+
+
+def test_a_partition_that_does_not_call_back_lapses_unless_it_waits_for_room() -> None:
+    pulse = well(1000.0)
+    pulse.ticked_at = pulse.partitions["0"] = now = 1001.0 + LAPSE_S
+    assert "partition 1 did not call back" in str(lapsed(pulse, now))
+    pulse.blocked.add("1")
+    assert lapsed(pulse, now) is None
+
+
+def test_a_partition_that_is_owned_and_never_read_lapses() -> None:
+    pulse = Pulse()
+    pulse.round_began()
+    for _ in range(UNREAD_ROUNDS_MAX):
+        pulse.owns({"0", "1"})
+        pulse.claimed("0")
+    assert lapsed(pulse, time.monotonic()) is None
+    pulse.failed("1", "no such checkpoint")
+    pulse.owns({"0", "1"})
+    assert "partition 1 is ours and not read (no such checkpoint)" in str(
+        lapsed(pulse, time.monotonic())
+    )
+    pulse.owns({"0"})
+    assert lapsed(pulse, time.monotonic()) is None
+    assert not pulse.failing
+
+
+def test_a_core_used_up_without_events_lapses() -> None:
+    pulse = Pulse()
+    pulse.ticked(5.0)
+    start = pulse.quiet_since
+    later = start + SPIN_S + 1
+    pulse.ticked(5.0 + SPIN_S)
+    assert "of a core" in str(_spins(pulse, later))
+    pulse.called_back("0", events=3)
+    pulse.ticked(5.0 + SPIN_S)
+    assert _spins(pulse, later) is None
+
+
+def _spins(pulse: Pulse, now: float) -> str | None:
+    pulse.ticked_at = pulse.round_at = now
+    pulse.partitions.clear()
+    return lapsed(pulse, now)
+
+
+class FakeReceiver:
+    """One that does what a test says, in the place of the SDK's client."""
+
+    behave: Callable[["FakeReceiver"], None]
+    made: list["FakeReceiver"]
+
+    def __init__(self, *_: object) -> None:
+        self.pulse = Pulse()
+        self.released = threading.Event()
+        self.made.append(self)
+
+    def run(self) -> None:
+        type(self).behave(self)
+
+    def stop(self) -> None:
+        """It is not heard."""
+
+
+def hang(receiver: FakeReceiver) -> None:
+    receiver.pulse.ticked_at -= 2 * LAPSE_S
+    receiver.released.wait(60)
+
+
+def break_down(_: FakeReceiver) -> None:
+    raise IndexError("list index out of range")
+
+
+def lose_connection(_: FakeReceiver) -> None:
+    raise OSError("no route to host")
+
+
+@pytest.fixture
+def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeReceiver]]:
+    made: list[FakeReceiver] = []
+    monkeypatch.setattr(FakeReceiver, "made", made, raising=False)
+    monkeypatch.setattr(source, "Receiver", FakeReceiver)
+    yield made
+    for each in made:
+        each.released.set()
+
+
+def make_source(metrics: Metrics) -> Source:
+    unused: Any = None
+    config = load(ENVIRONMENT)
+    store = SqliteStore(Path("/nowhere/c.sqlite"))
+    checkpointer = Checkpointer(store, config.hub, Ledger(), metrics)
+    return Source(config, store, checkpointer, unused, metrics)
+
+
+def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, float, float]:
+    """Run until the source gives up; returns why, after how long, after how many restarts."""
+    FakeReceiver.behave = behave
+
+    async def main() -> tuple[str, float, float]:
+        metrics, start = Metrics(), trio.current_time()
+        with pytest.raises(Fatal) as fatal:
+            await make_source(metrics).run()
+        return str(fatal.value), trio.current_time() - start, metrics.restarts._value.get()
+
+    return in_fast_time(main)
+
+
+def test_receivers_that_hang_are_replaced_and_then_the_process_ends(
+    receivers: list[FakeReceiver],
+) -> None:
+    why, took, restarts = run_until_fatal(hang)
+    assert "hang inside the SDK" in why
+    assert len(receivers) == HUNG_MAX
+    assert restarts == HUNG_MAX - 1
+    assert took >= HUNG_MAX * CLOSE_S
+
+
+def test_receivers_that_break_are_replaced_and_then_the_process_ends(
+    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture(monkeypatch, "aks_audit.source.log")  # showing tracebacks takes time
+    why, took, _ = run_until_fatal(break_down)
+    assert "IndexError: list index out of range" in why
+    assert len(receivers) == BROKEN_MAX
+    assert took >= 1 + 2 + 4 + 8  # the backoff
+
+
+def test_a_hub_that_cannot_be_reached_never_ends_the_process(
+    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeReceiver.behave = lose_connection
+    lines = capture(monkeypatch, "aks_audit.source.log")
+
+    async def main() -> None:
+        feed = make_source(Metrics())
+        with trio.move_on_after(200):
+            await feed.run()
+        assert "no route to host" in str(feed.ready())
+
+    in_fast_time(main)
+    assert len(receivers) > BROKEN_MAX
+    pauses = [line["pause_s"] for line in lines.entries if line["event"] == "rebuilding the client"]
+    assert pauses[:5] == [1, 2, 4, 8, 15]
+    assert set(pauses[5:]) == {15}
+
+
+def test_a_stalled_sender_is_named() -> None:
+    async def main() -> dict[str, str]:
+        async def never(_: object) -> None:
+            await trio.sleep_forever()
+
+        sink, _ = make_sink(sink_config(concurrency=1))
+        health = Health()
+        health.add("sink", live=sink.stalled)
+        items, _ = make_items(1)
+        sink.channel.put(items)
+        with trio.move_on_after(600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(Sender(sink, ScriptedPoster(never), sink.heartbeats[0]).run)
+        return health.stalled()
+
+    assert set(in_virtual_time(main)) == {"sink"}
+
+
+class HungStore(SqliteStore):
+    """One whose file is on a disk that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere/c.sqlite"))
+        self.released = threading.Event()
+
+    def fence(self, _: Key, __: str) -> Position:
+        return START_OF_STREAM
+
+    def advance(self, _: Key, __: str, ___: Position) -> None:
+        self.released.wait(60)
+
+
+def test_a_stalled_checkpoint_writer_is_named() -> None:
+    async def main() -> dict[str, str]:
+        store, ledger = HungStore(), Ledger()
+        writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics())
+        health = Health()
+        health.add("checkpoints", live=writer.heartbeat.overdue)
+        claimed = await writer.claim("0")
+        claimed.open(HubEvent("0", Position(0, "0"), 0.0, b""), 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run, 5.0)
+            await trio.sleep(10 + checkpoint.WRITE_S)
+            wrong = health.stalled()
+            store.released.set()
+            nursery.cancel_scope.cancel()
+        return wrong
+
+    assert set(in_fast_time(main)) == {"checkpoints"}
+
+
+HANGS = """
+import time
+from aks_audit import pulse, receiver, source
+
+pulse.LAPSE_S, source.CLOSE_S = 1.0, 0.5
+receiver.Receiver._on_claimed = lambda *_: time.sleep(3600)
+from aks_audit.__main__ import main
+main()
+"""
+
+
+def test_a_process_whose_receivers_hang_ends_and_the_next_one_goes_on(
+    rig: Rig, record_property: Callable[[str, object], None]
+) -> None:
+    rig.publish(audit_bodies("waiting", 40, partitions=4))
+    forwarder = rig.forwarder()
+    forwarder._command = [sys.executable, "-c", HANGS]
+    with forwarder:
+        assert forwarder.wait() == 1
+        assert len(forwarder.log("rebuilding the client")) == HUNG_MAX - 1
+        assert "hang inside the SDK" in forwarder.text
+    rig.release_owners()
+    with rig.forwarder() as other:
+        rig.account.wait()
+        assert other.stop() == 0
+    report(record_property, "receivers that hang", rig)

@@ -1,0 +1,206 @@
+"""What the tests of the stages share: clocks, audit events, and a sink to put them into."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+import trio
+import trio.testing
+from hypothesis import HealthCheck, settings
+from structlog.testing import LogCapture
+
+from aks_audit.channel import Channel
+from aks_audit.config import EventsConfig, SinkConfig, load
+from aks_audit.deadletter import DeadLetter, DirectoryStore
+from aks_audit.intake import Intake
+from aks_audit.lanes import Lane
+from aks_audit.ledger import PartitionLedger
+from aks_audit.metrics import Metrics
+from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Position
+from aks_audit.post import Poster
+from aks_audit.routes import DEFAULT
+from aks_audit.sink import Sink
+from aks_audit.undeliverable import Undeliverable
+
+T = TypeVar("T")
+
+DEADLINE_S = 30.0
+"""Only reached by a test that fails."""
+
+ENVIRONMENT = {
+    "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;SharedAccessKey=k",
+    "CHECKPOINTFILE": "/nowhere/checkpoints.db",
+    "WEBSINKURL": "http://127.0.0.1:1/k8s-audit",
+}
+
+
+def examples(count: int) -> settings:
+    """So many examples, however slow the machine is just now."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def in_virtual_time(function: Callable[[], Awaitable[T]]) -> T:
+    """Run on a clock that jumps to the next deadline whenever all tasks wait."""
+
+    async def main() -> T:
+        with trio.fail_after(1e6):  # a deadlock jumps here
+            return await function()
+
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def in_real_time(function: Callable[[], Awaitable[T]]) -> T:
+    async def main() -> T:
+        with trio.fail_after(DEADLINE_S):
+            return await function()
+
+    return trio.run(main)
+
+
+def audit_event(audit_id: str = "a", stage: str = "ResponseComplete", **fields: Any) -> bytes:
+    known = {
+        "kind": "Event",
+        "apiVersion": "audit.k8s.io/v1",
+        "level": "Metadata",
+        "auditID": audit_id,
+        "stage": stage,
+        "stageTimestamp": "2026-03-01T10:00:00.123456Z",
+    }
+    return json.dumps(known | fields, separators=(",", ":")).encode()
+
+
+def nested(levels: int, innermost: bytes = b"1") -> bytes:
+    """An audit event with so many objects inside one another, itself included."""
+    inner = b'{"d":' * (levels - 1) + innermost + b"}" * (levels - 1)
+    return audit_event()[:-1] + b',"d":' + inner + b"}"
+
+
+def record(log: object, category: str = "kube-audit") -> dict[str, object]:
+    return {
+        "time": "2026-03-01T10:00:00Z",
+        "category": category,
+        "properties": {"log": log, "stream": "stdout", "pod": "kube-apiserver-x"},
+    }
+
+
+def envelope(*records: object) -> bytes:
+    return json.dumps({"records": records}).encode()
+
+
+def make_item(raw: bytes, ledger: PartitionLedger, audit_id: str = "") -> Item:
+    """One audit event, alone in the next hub event of a partition."""
+    number = ledger.seen + 1
+    event = HubEvent(ledger.partition, Position(number, str(number)), 0.0, raw)
+    ticket = ledger.open(event, 1)
+    assert ticket is not None
+    return Item(AuditEvent(raw, audit_id, "ResponseComplete"), ticket, 0.0)
+
+
+def make_items(
+    raws: int | Iterable[bytes], ledger: PartitionLedger | None = None
+) -> tuple[list[Item], PartitionLedger]:
+    ledger = ledger or PartitionLedger("0", START_OF_STREAM)
+    if isinstance(raws, int):
+        raws = [audit_event(f"id-{number}") for number in range(raws)]
+    return [make_item(raw, ledger, json.loads(raw)["auditID"]) for raw in raws], ledger
+
+
+def sized_item(size: int) -> Item:
+    """An item of that many bytes, which need not be JSON."""
+    return make_item(b"x" * size, PartitionLedger("0", START_OF_STREAM))
+
+
+def sink_config(**changes: Any) -> SinkConfig:
+    return replace(load(ENVIRONMENT).sink, **changes)
+
+
+def url_config(url: str, **changes: Any) -> SinkConfig:
+    return replace(load(ENVIRONMENT | {"WEBSINKURL": url}).sink, **changes)
+
+
+class Buried(Undeliverable):
+    """Keeps dead letters in memory, and at once: their store is tested elsewhere."""
+
+    def __init__(self, channel: Channel, metrics: Metrics) -> None:
+        super().__init__(DirectoryStore(Path("/nowhere")), channel, metrics)
+        self.letters: list[DeadLetter] = []
+
+    def put(
+        self, item: Item, reason: str, detail: str, *, status: int | None = None, attempts: int = 0
+    ) -> None:
+        super().put(item, reason, detail, status=status, attempts=attempts)
+        segment = self._segment()
+        self.letters += [letter for _, letter in segment]
+        self._settle(segment)
+
+
+def make_sink(config: SinkConfig) -> tuple[Sink, Buried]:
+    channel, metrics = Channel(1024**3), Metrics()
+    buried = Buried(channel, metrics)
+    return Sink(config, channel, buried, metrics), buried
+
+
+def events_config(**changes: Any) -> EventsConfig:
+    return replace(load(ENVIRONMENT).events, **changes)
+
+
+def make_intake(
+    config: EventsConfig | None = None,
+    *,
+    max_bytes: int = 10**6,
+    max_events: int = 65_536,
+    max_event_bytes: int = 5000,
+    metrics: Metrics | None = None,
+) -> tuple[Intake, dict[str, Lane], dict[str, Buried]]:
+    """An intake with a lane for each route; their dead letters are kept in memory."""
+    config = config or events_config()
+    metrics = metrics or Metrics()
+    lanes, buried = {}, {}
+    for name in (DEFAULT, *(route.name for route in config.routes)):
+        channel = Channel(max_bytes, max_events)
+        letters = buried[name] = Buried(channel, metrics)
+        lanes[name] = Lane(name, channel, letters, Sink(sink_config(), channel, letters, metrics))
+    intake = Intake(config, lanes, metrics, max_event_bytes=max_event_bytes, log_events=False)
+    return intake, lanes, buried
+
+
+def take_all(channel: Channel) -> list[Item]:
+    """All that waits in a channel now."""
+    items = list(channel._items)
+    channel._items.clear()
+    return items
+
+
+class ScriptedPoster(Poster):
+    """Notes every POST with its time, and does what a function says."""
+
+    def __init__(self, answer: Callable[[Sequence[dict[str, Any]]], Awaitable[None]]) -> None:
+        self._answer = answer
+        self.posts: list[tuple[float, list[str]]] = []
+        self.under_way = 0
+
+    async def post(self, body: bytes) -> None:
+        parsed = json.loads(body)
+        events = parsed["items"] if parsed["kind"] == "EventList" else [parsed]
+        self.posts.append((trio.current_time(), [event["auditID"] for event in events]))
+        self.under_way += 1
+        try:
+            await self._answer(events)
+        finally:
+            self.under_way -= 1
+
+    @property
+    def times(self) -> list[float]:
+        start = self.posts[0][0]
+        return [round(at - start, 6) for at, _ in self.posts]
+
+
+def capture(monkeypatch: Any, *loggers: str) -> LogCapture:
+    """Take what some modules log, whatever logging is set up to."""
+    lines = LogCapture()
+    for logger in loggers:
+        monkeypatch.setattr(logger, structlog.wrap_logger(None, processors=[lines]))
+    return lines

@@ -1,0 +1,32 @@
+from aks_audit.blob import open_container
+from aks_audit.config import Secret
+from tests.rig import HUB, Store, audit_bodies, open_rig
+
+
+def test_it_goes_on_where_the_go_forwarder_stopped(blob: Store) -> None:
+    """aks-audit-log-go's SDK spells the group in its blobs' names as it is: $Default."""
+    with open_rig(blob) as rig:
+        done, left = list(audit_bodies("done", 6)), list(audit_bodies("left", 4))
+        rig.emulator.broker.publish(HUB, "0", [each.body for each in done])
+        last = rig.emulator.broker.hub(HUB).partition("0").last_event
+        assert last is not None
+        container = open_container(
+            Secret(blob.environment["BLOBSTORAGECONNECTIONSTRING"]),
+            blob.environment["BLOBCONTAINERNAME"],
+            None,
+        )
+        container.upload_blob(
+            f"{rig.namespace}/{HUB}/$Default/checkpoint/0",
+            b"",
+            metadata={
+                "Sequencenumber": str(last.sequence_number),
+                "Offset": str(last.offset),
+            },
+        )
+        rig.publish(left)
+        with rig.forwarder(STARTPOSITION="latest") as forwarder:
+            forwarder.wait_for_log("going on where the earlier forwarder stopped")
+            rig.account.wait()
+            assert forwarder.stop() == 0
+        assert rig.falco.count == sum(len(each.audit) for each in left)
+        assert rig.checkpoints()["0"] == rig.last_sequence_numbers()["0"]

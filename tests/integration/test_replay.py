@@ -1,0 +1,384 @@
+"""The commands on dead letters, as processes, on both stores."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from aks_audit import deadletter
+from aks_audit.config import load
+from aks_audit.deadletter import DeadLetter
+from demo.falco import ThreadedFalco
+from tests.helpers import audit_event, envelope, record
+from tests.rig import Store, eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Grave:
+    """A dead-letter store, an endpoint, and the commands between them."""
+
+    environment: dict[str, str]
+    falco: ThreadedFalco
+
+    def __post_init__(self) -> None:
+        config = load(self.environment)
+        self.store = deadletter.open_store(config.dead_letters, config.hub)
+
+    def bury(self, letters: Sequence[DeadLetter]) -> str:
+        name = deadletter.segment_name(letters[0].dead_at)
+        self.store.write(name, deadletter.encode(letters))
+        return name
+
+    def ids(self) -> list[str]:
+        segments = [self.store.read(name) for name in self.store.names()]
+        return [each.audit_id for data in segments if data for each in deadletter.decode(data)]
+
+    def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "aks_audit", *arguments],
+            env=self.environment | changes,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments, **changes) as process:
+            out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+
+@pytest.fixture
+def falco() -> Iterator[ThreadedFalco]:
+    with ThreadedFalco() as running:
+        yield running
+
+
+@pytest.fixture
+def grave(sqlite: Store, falco: ThreadedFalco) -> Grave:
+    """In a directory, for tests to which the store does not matter."""
+    return dig(sqlite, falco)
+
+
+@pytest.fixture
+def stored_grave(store: Store, falco: ThreadedFalco) -> Grave:
+    """In each of the stores in turn."""
+    return dig(store, falco)
+
+
+def dig(store: Store, falco: ThreadedFalco) -> Grave:
+    environment = {
+        **store.environment,
+        "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;SharedAccessKey=k",
+        "WEBSINKURL": falco.url,
+        "POSTMAXRETRIES": "2",
+        "POSTRETRYINCREMENTALDELAY": "5",
+    }
+    return Grave(environment, falco)
+
+
+def letter(
+    audit_id: str, *, hours: float = 0, reason: str = "rejected", raw: bytes | None = None
+) -> DeadLetter:
+    return DeadLetter(
+        body=audit_event(audit_id) if raw is None else raw,
+        kind="audit-event" if raw is None else "raw",
+        reason=reason,
+        detail="HTTP 400",
+        partition="0",
+        sequence_number=1,
+        offset="1",
+        enqueued_at=NOON,
+        dead_at=NOON + timedelta(hours=hours),
+        audit_id=audit_id,
+        stage="ResponseComplete",
+    )
+
+
+def letters(name: str, count: int) -> list[DeadLetter]:
+    return [letter(f"{name}-{number}") for number in range(count)]
+
+
+def delivered(falco: ThreadedFalco) -> dict[str, int]:
+    return {audit_id: times for (audit_id, _), times in falco.receipts.items()}
+
+
+def test_what_is_accepted_is_removed(stored_grave: Grave, falco: ThreadedFalco) -> None:
+    grave = stored_grave
+    for segment in range(3):
+        grave.bury(letters(str(segment), 20))
+    ended = grave.run("replay")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("60 of 60 dead letters accepted and removed, 0 left")
+    assert list(grave.store.names()) == []
+    assert set(delivered(falco).values()) == {1}
+    assert len(delivered(falco)) == 60
+    assert falco.events["0-0", "ResponseComplete"] == audit_event("0-0")
+    assert grave.run("replay").stdout.startswith("0 of 0")
+
+
+def test_a_dry_run_sends_and_removes_nothing(grave: Grave, falco: ThreadedFalco) -> None:
+    grave.bury([*letters("a", 5), letter("b", reason="exhausted", hours=2)])
+    ended = grave.run("replay", "--dry-run")
+    assert ended.returncode == 0
+    assert "6 dead letters" in ended.stdout
+    assert "5 rejected" in ended.stdout
+    assert "1 exhausted" in ended.stdout
+    assert f"from {NOON.isoformat()} to" in ended.stdout
+    assert falco.received.requests == 0
+    assert len(grave.ids()) == 6
+
+
+def test_filters_choose_and_leave_the_rest(grave: Grave, falco: ThreadedFalco) -> None:
+    grave.bury([letter("noon"), letter("one", hours=1)])
+    grave.bury([letter("two", hours=2), letter("other", hours=1, reason="exhausted")])
+    window = ["--since", "2026-03-01T13:00:00Z", "--until", "2026-03-01T15:00:00+01:00"]
+    for options, wanted in (
+        ([*window, "--reason", "exhausted", "--reason", "none"], {"other"}),
+        (window, {"one"}),
+        (["--since", "2026-03-02"], set()),
+    ):
+        before, seen = set(grave.ids()), set(delivered(falco))
+        listed = grave.run("deadletters", *options)
+        assert {json.loads(line)["auditId"] for line in listed.stdout.splitlines()} == wanted
+        assert grave.run("replay", *options).returncode == 0
+        assert delivered(falco).keys() - seen == wanted
+        assert set(grave.ids()) == before - wanted
+    assert set(grave.ids()) == {"noon", "two"}
+
+
+def test_a_wrong_time_is_told(grave: Grave) -> None:
+    ended = grave.run("replay", "--since", "yesterday")
+    assert ended.returncode == 2
+    assert "'yesterday' is no time such as" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_repeats_only_what_was_under_way(
+    grave: Grave, falco: ThreadedFalco, number: signal.Signals
+) -> None:
+    for segment in range(2):
+        grave.bury(letters(str(segment), 100))
+    falco.faults.latency_ms = 20
+    with grave.start("replay") as process:
+        falco.wait_for(lambda: falco.count >= 10, 60)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert "run it again" in err
+    taken = int(out.split()[0])
+    assert 9 <= taken < 100
+    assert len(grave.ids()) == 200 - taken
+    assert falco.received.unique - taken <= 1, "one POST was under way"
+    falco.faults.latency_ms = 0
+    assert grave.run("replay").returncode == 0
+    assert len(delivered(falco)) == 200
+    assert falco.received.duplicates <= 1
+    assert grave.ids() == []
+
+
+def test_a_kill_repeats_a_segment_at_most(stored_grave: Grave, falco: ThreadedFalco) -> None:
+    grave = stored_grave
+    for segment in range(4):
+        grave.bury(letters(str(segment), 50))
+    falco.faults.latency_ms = 5
+    for more in (70, 60, 30):
+        seen = falco.count
+        with grave.start("replay") as process:
+            falco.wait_for(lambda: falco.count >= seen + more, 60)  # noqa: B023
+            process.kill()
+    assert {*delivered(falco), *grave.ids()} == {f"{s}-{n}" for s in range(4) for n in range(50)}
+    falco.faults.latency_ms = 0
+    assert grave.run("replay").returncode == 0
+    assert len(delivered(falco)) == 200
+    assert falco.received.duplicates <= 3 * 50
+    assert grave.ids() == []
+
+
+def test_two_at_once_lose_nothing(stored_grave: Grave, falco: ThreadedFalco) -> None:
+    grave = stored_grave
+    for segment in range(5):
+        grave.bury(letters(str(segment), 40))
+    for poison in ("0-7", "2-39", "4-0"):
+        falco.faults.reject(f'"{poison}"')
+    with grave.start("replay") as one, grave.start("replay") as other:
+        for process in (one, other):
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 1, err
+            assert "damaged" not in err
+    assert {*delivered(falco), *grave.ids()} == {f"{s}-{n}" for s in range(5) for n in range(40)}
+    assert {"0-7", "2-39", "4-0"} <= set(grave.ids())
+    falco.faults.clear()
+    assert grave.run("replay").returncode == 0
+    assert len(delivered(falco)) == 200
+    assert grave.ids() == []
+
+
+def test_a_damaged_segment_is_named_and_left_alone(
+    stored_grave: Grave, falco: ThreadedFalco
+) -> None:
+    grave = stored_grave
+    whole = deadletter.encode(letters("lost?", 3))
+    damaged = {
+        "20260301T000000.000000Z-a.jsonl": whole[:-20],
+        "20260301T000000.000000Z-b.jsonl": b"",
+        "20260301T000000.000000Z-c.jsonl": b"\xff\x00" + whole,
+        "20260301T000000.000000Z-d.jsonl": b"[" * 100_000 + b"\n",
+        "20260301T000000.000000Z-e.jsonl": b'{"body":5}\n',
+    }
+    for name, data in damaged.items():
+        grave.store.write(name, data)
+    grave.bury(letters("good", 3))
+    ended = grave.run("replay")
+    assert ended.returncode == 1
+    assert len(delivered(falco)) == 3
+    assert {name: grave.store.read(name) for name in grave.store.names()} == damaged
+    assert all(f"damaged, left alone: {name}" in ended.stderr for name in damaged)
+    listed = grave.run("deadletters")
+    assert listed.stdout == ""
+    assert all(f"damaged, left alone: {name}" in listed.stderr for name in damaged)
+
+
+def test_an_endpoint_that_is_down_ends_it_with_everything_kept(
+    grave: Grave, falco: ThreadedFalco
+) -> None:
+    grave.bury(letters("a", 5))
+    with falco.refusing():
+        ended = grave.run("replay")
+    assert ended.returncode == 1
+    assert "the endpoint does not take events: ConnectError" in ended.stderr
+    assert ended.stdout.startswith("0 of 5 dead letters accepted")
+    assert len(grave.ids()) == 5
+
+
+def test_an_endpoint_that_goes_down_midway_repeats_nothing(
+    stored_grave: Grave, falco: ThreadedFalco
+) -> None:
+    grave = stored_grave
+    grave.bury(letters("a", 20))
+    falco.faults.script("200*7 503*forever")
+    ended = grave.run("replay")
+    assert ended.returncode == 1
+    assert "HTTP 503" in ended.stderr
+    assert ended.stdout.startswith("7 of 20 dead letters accepted and removed, 13 left")
+    assert len(grave.ids()) == 13
+    falco.faults.clear()
+    assert grave.run("replay").returncode == 0
+    assert falco.received.duplicates == 0
+    assert falco.received.unique == 20
+
+
+def test_what_is_refused_or_too_large_stays(grave: Grave, falco: ThreadedFalco) -> None:
+    large = letter("large", raw=audit_event("large", pad="x" * 300_000), reason="too-large")
+    grave.bury([letter("good"), letter("poison"), large])
+    falco.faults.reject('"poison"')
+    ended = grave.run("replay")
+    assert ended.returncode == 1
+    assert "1 of 3 dead letters accepted and removed, 2 left (1 refused again, 1 " in ended.stdout
+    assert grave.ids() == ["poison", "large"]
+    assert delivered(falco) == {"good": 1}
+
+
+def test_raw_ones_are_read_again(grave: Grave, falco: ThreadedFalco) -> None:
+    """As a later version may read what this one could not."""
+    whole = envelope(record(audit_event("in-1").decode()), record(audit_event("in-2").decode()))
+    grave.bury(
+        [
+            letter("", raw=whole, reason="broken-body"),
+            letter("", raw=audit_event("bare"), reason="broken-audit"),
+            letter("", raw=b'{"records":[null]}', reason="broken-record"),
+            letter("", raw=b"\xff\xfe", reason="broken-body"),
+            letter("", raw=b"", reason="broken-body"),
+        ]
+    )
+    ended = grave.run("replay")
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("2 of 5 dead letters accepted and removed, 3 left")
+    assert delivered(falco).keys() == {"in-1", "in-2", "bare"}
+    assert len(grave.ids()) == 3
+
+
+def test_routes_and_the_name_of_the_cluster_apply_again(grave: Grave, falco: ThreadedFalco) -> None:
+    routes = '[[route]]\nname = "prod"\ncluster = "prod-*"\nurl = "{}"\n'
+    with ThreadedFalco() as prod:
+        grave.bury(
+            [
+                replace(letter("here"), cluster="dev-1"),
+                replace(letter("there"), cluster="prod-1"),
+                letter("nobody knows"),
+            ]
+        )
+        ended = grave.run("replay", ROUTES=routes.format(prod.url), CLUSTERNAME="annotate")
+        assert ended.returncode == 0, ended.stderr
+        assert delivered(prod).keys() == {"there"}
+        assert b'"cluster_name":"prod-1"' in prod.bodies[0]
+        assert delivered(falco).keys() == {"here", "nobody knows"}
+
+
+def test_progress_is_shown_on_a_terminal(grave: Grave, falco: ThreadedFalco) -> None:
+    grave.bury(letters("a", 60))
+    falco.faults.latency_ms = 20
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "aks_audit", "replay"],
+        env=grave.environment | {"TERM": "dumb"},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = eventually(lambda: os.read(ours, 1000))
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"accepted, 0 left so far, segment 1 of 1" in shown
+
+
+def test_the_list_has_all_but_the_content(grave: Grave) -> None:
+    grave.bury([letter("a"), letter("b", reason="exhausted")])
+    ended = grave.run("deadletters")
+    assert ended.returncode == 0
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(line["auditId"], line["reason"]) for line in lines] == [
+        ("a", "rejected"),
+        ("b", "exhausted"),
+    ]
+    assert lines[0]["body"] == f"{len(audit_event('a'))} bytes"
+    assert "2 dead letters" in ended.stderr
+    summary = grave.run("deadletters", "--summary")
+    assert "2 dead letters" in summary.stdout
+    assert summary.stderr == ""
+
+
+def test_a_reader_that_has_enough_is_no_fault(grave: Grave) -> None:
+    for segment in range(4):
+        grave.bury(letters(str(segment), 500))
+    with grave.start("deadletters") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_store_that_cannot_be_read_is_told(grave: Grave, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no directory")
+    for command in ("replay", "deadletters"):
+        ended = grave.run(command, DEADLETTERPATH=str(file))
+        assert ended.returncode == 1
+        assert "the dead letters cannot be read: NotADirectoryError" in ended.stderr

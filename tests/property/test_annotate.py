@@ -1,0 +1,131 @@
+"""The cluster's name goes into an event, and nothing else changes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aks_audit.annotate import annotate
+from aks_audit.audit import judge, mend
+from aks_audit.model import AuditEvent
+from demo.judge import Accepted
+from demo.judge import judge as falco
+from tests.corpus import raw_events, real_events, shaped_events
+from tests.helpers import audit_event, examples
+
+names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
+
+
+def additions(cluster: str) -> list[bytes]:
+    """What may have been added, the longest first."""
+    member = b'"cluster_name":' + json.dumps(cluster).encode()
+    return [b',"annotations":{' + member + b"}", member + b",", member]
+
+
+def check(raw: bytes, cluster: str = "prod-1") -> Any:
+    """Only the annotation is added; returns the annotations."""
+    named = annotate(raw, cluster)
+    known, before = json.loads(named), json.loads(raw)
+    found = known.get("annotations")
+    if named != raw:
+        assert found == (before.get("annotations") or {}) | {"cluster_name": cluster}
+        whole = raw[:-1].rstrip() + raw[-1:] if "annotations" not in before else raw
+        assert whole in [named.replace(added, b"", 1) for added in additions(cluster)]
+        assert len(named) - len(whole) in map(len, additions(cluster))
+    rest = {key: value for key, value in known.items() if key != "annotations"}
+    assert rest == {key: value for key, value in before.items() if key != "annotations"}
+    (verdict,) = falco(named)
+    assert isinstance(verdict, Accepted)
+    assert isinstance(judge(named), AuditEvent)
+    return found
+
+
+@examples(300)
+@given(raw_events(), names)
+def test_only_the_annotation_is_added(raw: bytes, cluster: str) -> None:
+    before = json.loads(mend(raw)).get("annotations", {})
+    if isinstance(before, dict) and "cluster_name" not in before:
+        assert annotate(raw, cluster) != raw
+        check(raw, cluster)
+    else:
+        assert annotate(raw, cluster) == raw
+
+
+def test_every_event_of_the_corpus_is_named() -> None:
+    for text in {*shaped_events(), *real_events()}:
+        assert check(text.encode())["cluster_name"] == "prod-1"
+
+
+EVENT = audit_event("a")
+
+
+def with_members(*members: bytes) -> bytes:
+    return EVENT[:-1] + b"".join(b"," + member for member in members) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (with_members(b'"annotations":{}'), with_members(b'"annotations":{@}')),
+        (with_members(b'"annotations" : { }'), with_members(b'"annotations" : {@ }')),
+        (with_members(b'"annotations":{"a":"b"}'), with_members(b'"annotations":{@,"a":"b"}')),
+        (with_members(b'"annotations":{"a":"}"}'), with_members(b'"annotations":{@,"a":"}"}')),
+        (EVENT, with_members(b'"annotations":{@}')),
+        (EVENT[:-1] + b" \n}", with_members(b'"annotations":{@}')),
+        (
+            with_members(b'"annotations":{"a":"b"}', b'"o":{"annotations":{"a":"b"}}'),
+            with_members(b'"annotations":{@,"a":"b"}', b'"o":{"annotations":{"a":"b"}}'),
+        ),
+        (
+            with_members(b'"o":{"annotations":{"a":"b"}}', b'"annotations":{"a":"b"}', b'"n":1'),
+            with_members(b'"o":{"annotations":{"a":"b"}}', b'"annotations":{@,"a":"b"}', b'"n":1'),
+        ),
+        (
+            with_members(b'"o":{"annotations":{}}', b'"s":"annotations"', b'"l":[{}]'),
+            with_members(
+                b'"o":{"annotations":{}}', b'"s":"annotations"', b'"l":[{}]', b'"annotations":{@}'
+            ),
+        ),
+        (
+            with_members(b'"s":"\\"annotations\\":{}"', b'"annotations":{}', b'"n":1'),
+            with_members(b'"s":"\\"annotations\\":{}"', b'"annotations":{@}', b'"n":1'),
+        ),
+        (
+            with_members(b'"annotations":{"a":1}', b'"annotations":{"b":2}', b'"n":1'),
+            with_members(b'"annotations":{"a":1}', b'"annotations":{@,"b":2}', b'"n":1'),
+        ),
+        (
+            with_members(b'"s":"\\ud800"', b'"annotations":{"a":"\\udfff"}'),
+            with_members(b'"s":"\\ud800"', b'"annotations":{@,"a":"\\udfff"}'),
+        ),
+    ],
+)
+def test_the_name_stands_first_among_the_annotations(raw: bytes, named: bytes) -> None:
+    assert annotate(raw, "prod") == named.replace(b"@", b'"cluster_name":"prod"')
+    assert isinstance(judge(annotate(raw, "prod")), AuditEvent)
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        b'"annotations":{"cluster_name":"other"}',
+        b'"annotations":{"a":"b","cluster_name":""}',
+        b'"annotations":{"cluster_name":null}',
+        b'"annotations":null',
+        b'"annotations":[]',
+        b'"annotations":"text"',
+        b'"annot\\u0061tions":{"a":"b"}',
+    ],
+)
+@pytest.mark.parametrize("behind", [[], [b'"n":1']], ids=["last", "not last"])
+def test_an_event_is_left_alone_that_has_a_name_or_no_place_for_it(
+    annotations: bytes, behind: list[bytes]
+) -> None:
+    raw = with_members(annotations, *behind)
+    assert annotate(raw, "prod") == raw
+
+
+def test_a_name_is_written_as_json() -> None:
+    assert json.loads(annotate(EVENT, 'a"\\\n😀'))["annotations"] == {"cluster_name": 'a"\\\n😀'}

@@ -1,0 +1,56 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aks_audit.channel import Channel
+from aks_audit.post import LIST_OVERHEAD, encode
+from demo.judge import Accepted, judge
+from tests.helpers import audit_event, examples, in_virtual_time, make_items
+
+audit_events = st.builds(
+    lambda number, note, pad: audit_event(f"id-{number}", note=note, pad="x" * pad),
+    st.integers(0, 9999),
+    st.text(max_size=10),
+    st.integers(0, 300),
+)
+
+
+@examples(150)
+@given(st.lists(audit_events, min_size=1, max_size=30), st.integers(1, 40), st.integers(100, 3000))
+def test_batches_keep_to_their_bounds_and_to_the_bytes(
+    raws: list[bytes], max_events: int, max_bytes: int
+) -> None:
+    async def main() -> None:
+        channel = Channel(10**9)
+        items, _ = make_items(raws)
+        await channel.send(items)
+        found: list[bytes] = []
+        rest = raws
+        while channel.waiting:
+            batch = await channel.take(max_events, max_bytes - LIST_OVERHEAD)
+            body = encode(batch)
+            assert len(batch) <= max_events
+            assert len(body) <= max_bytes or len(batch) == 1
+            verdicts = judge(body)
+            found += [verdict.raw for verdict in verdicts if isinstance(verdict, Accepted)]
+            rest = rest[len(batch) :]
+            if rest and len(batch) < max_events:
+                # It ended for the sake of its size: one more would have been too much.
+                assert len(body) + 1 + len(rest[0]) + (len(batch) == 1) * LIST_OVERHEAD > max_bytes
+        assert found == raws
+
+    in_virtual_time(main)
+
+
+@examples(100)
+@given(st.lists(audit_events, min_size=1, max_size=10))
+def test_a_body_parses_to_its_items(raws: list[bytes]) -> None:
+    items, _ = make_items(raws)
+    body = encode(items)
+    known = json.loads(body)
+    if len(raws) == 1:
+        assert body == raws[0]
+    else:
+        assert known["kind"] == "EventList"
+        assert known["items"] == [json.loads(raw) for raw in raws]

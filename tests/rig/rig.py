@@ -1,0 +1,150 @@
+"""Emulator, Falco's stand-in and a checkpoint store, wired for any number of forwarders."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+
+from azure.eventhub import EventData, EventHubProducerClient
+
+from demo.falco import ThreadedFalco
+from demo.stream import Published
+from emulator import Broker, ThreadedEmulator
+from tests.rig.accounting import Accounting
+from tests.rig.forwarder import Forwarder
+from tests.rig.stores import Store
+from tests.rig.wait import eventually
+
+HUB = "insights-logs-kube-audit"
+"""The default of EVENTHUBNAME."""
+GROUP = "$Default"
+
+_SETTINGS = {
+    "STATSADDRESS": "127.0.0.1:0",
+    "STARTPOSITION": "earliest",  # so that publishing need not wait for the first claim
+    "CHECKPOINTINTERVAL": "100",
+    "POSTRETRYINCREMENTALDELAY": "20",
+    "LOGFORMAT": "json",
+}
+"""What a test wants to differ from the defaults; each may be given otherwise."""
+
+
+class Rig:
+    """All but the forwarders."""
+
+    def __init__(self, emulator: ThreadedEmulator, falco: ThreadedFalco, store: Store) -> None:
+        self.emulator = emulator
+        self.falco = falco
+        self.store = store
+        self.account = Accounting(falco)
+        self.published: list[Published] = []
+        """All hub events, in the order of each partition."""
+
+    @property
+    def namespace(self) -> str:
+        """As the stores know it."""
+        return f"localhost:{self.emulator.port}"
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the hub has."""
+        return len(self.emulator.broker.hub(HUB).partitions)
+
+    def environment(self, settings: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Return the whole environment of a forwarder; a setting of None is left out."""
+        known: dict[str, str | None] = {
+            **_SETTINGS,
+            "EHUBNAMESPACECONNECTIONSTRING": self.emulator.connection_string,
+            "WEBSINKURL": self.falco.url,
+            **self.store.environment,
+            **(settings or {}),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def forwarder(self, **settings: str | None) -> Forwarder:
+        """Return a forwarder on this rig, to be started by a with statement."""
+        return Forwarder(self.environment(settings))
+
+    def _note(self, hub_events: Iterable[Published]) -> list[Published]:
+        taken = list(hub_events)
+        self.published += taken
+        self.account.note(taken)
+        return taken
+
+    def publish(self, hub_events: Iterable[Published]) -> list[Published]:
+        """Put hub events into the hub and on the account."""
+        taken = self._note(hub_events)
+        for each in taken:
+            self.emulator.broker.publish(HUB, str(each.partition), [each.body])
+        return taken
+
+    def send(self, hub_events: Iterable[Published]) -> list[Published]:
+        """Do as `publish`, but over AMQP, as Azure's producers do."""
+        taken = self._note(hub_events)
+        client = EventHubProducerClient.from_connection_string(
+            self.emulator.connection_string, eventhub_name=HUB
+        )
+        with client:
+            by_partition = sorted(taken, key=lambda each: each.partition)
+            for partition, group in groupby(by_partition, key=lambda each: each.partition):
+                _send(client, str(partition), [each.body for each in group])
+        return taken
+
+    def checkpoints(self) -> dict[str, int]:
+        """Return the sequence number that the store holds for each partition."""
+        return self.store.checkpoints(self.namespace, HUB, GROUP)
+
+    def owners(self) -> dict[str, str]:
+        """Return who owns each partition; "" is nobody any more."""
+        return self.store.owners(self.namespace, HUB, GROUP)
+
+    def release_owners(self) -> None:
+        """Spare a test the minute for which the partitions of a killed forwarder stay its own."""
+        self.store.release_owners(self.namespace, HUB, GROUP)
+
+    def behind_checkpoints(self) -> int:
+        """Count the audit events in hub events that no checkpoint covers, of those published."""
+        checkpoints = self.checkpoints()
+        numbers: Counter[int] = Counter()
+        behind = 0
+        for each in self.published:
+            if numbers[each.partition] > checkpoints.get(str(each.partition), -1):
+                behind += len(each.audit)
+            numbers[each.partition] += 1
+        return behind
+
+    def last_sequence_numbers(self) -> dict[str, int]:
+        """Return the sequence number of the newest hub event of each partition."""
+        broker = self.emulator.broker
+        with broker.lock:
+            return {each.id: each.last_sequence_number for each in broker.hub(HUB).partitions}
+
+    def wait_for_checkpoints(self) -> None:
+        """Wait until all that was published is checkpointed."""
+        expected = self.last_sequence_numbers()
+        eventually(lambda: self.checkpoints() == expected, f"checkpoints at {expected}")
+
+    def wait_for_first_claims(self) -> None:
+        """Wait until each partition has a checkpoint of whatever position."""
+        eventually(lambda: len(self.checkpoints()) == self.partitions, "the first checkpoints")
+
+
+def _send(client: EventHubProducerClient, partition: str, bodies: Iterable[bytes]) -> None:
+    batch = client.create_batch(partition_id=partition)
+    for body in bodies:
+        event = EventData(body)
+        try:
+            batch.add(event)
+        except ValueError:  # the batch is full
+            client.send_batch(batch)
+            batch = client.create_batch(partition_id=partition)
+            batch.add(event)
+    client.send_batch(batch)
+
+
+@contextmanager
+def open_rig(store: Store, *, partitions: int = 4, broker: Broker | None = None) -> Iterator[Rig]:
+    """Run an emulator with one hub, or the broker's, and a stand-in for Falco, on free ports."""
+    hubs = broker or Broker({HUB: partitions})
+    with ThreadedEmulator(hubs) as emulator, ThreadedFalco() as falco:
+        yield Rig(emulator, falco, store)

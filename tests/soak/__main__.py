@@ -1,0 +1,249 @@
+"""Everything goes wrong for some minutes; then nothing may be lost.
+
+Two forwarder processes share the partitions; Event Hubs, Falco, the store and the processes break
+at random, from a seed, under constant traffic with poison, malformed and oversized events. Then all
+heals, and what was published is compared with what was delivered or dead-lettered.
+"""
+
+import random
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from demo.falco import Settings, ThreadedFalco
+from emulator import Broker, ThreadedEmulator
+from tests.fault.books import Books
+from tests.rig import HUB, Azurite, Rig, Store, blob_store, sqlite_store
+from tests.rig.azurite import run_azurite
+from tests.rig.proxy import Proxy
+from tests.soak import trouble
+from tests.soak.fleet import MIB, Fleet, Life
+from tests.soak.traffic import POISON, Mix
+
+PARTITIONS = 8
+RATE_PER_S = 20
+QUIET_S = 300.0
+"""Within so long everything is to be delivered once all has healed: a killed process's partitions
+are given away after a minute."""
+SETTINGS = {
+    "CHECKPOINTINTERVAL": "1000",
+    "POSTTIMEOUT": "2000",
+    "POSTMAXRETRIES": "2",
+    "POSTRETRYINCREMENTALDELAY": "200",
+    "SHUTDOWNGRACE": "3000",
+    "INFLIGHTMAXBYTES": "16MiB",
+    "POSTBATCHMAXBYTES": "4MiB",
+    "LOGLEVEL": "warn",
+}
+RSS_MARGIN = 1.25, 24 * MIB
+"""Flat: the last third of a process's life takes at most so much more than the first, as a factor
+and in bytes: what is held while Falco is away comes and goes."""
+RSS_MAX = 300 * MIB
+DESCRIPTORS_MARGIN = 3 * PARTITIONS
+"""Flat: a process may come to have all the partitions, with a connection or two for each."""
+
+
+class Soak:
+    """All that runs, and what it found."""
+
+    def __init__(self, rig: Rig, fleet: Fleet, proxy: Proxy | None, seed: int) -> None:
+        self.rig = rig
+        self.fleet = fleet
+        self.seed = seed
+        self.mix = Mix(random.Random(f"{seed} traffic"), PARTITIONS)
+        self.malformed: set[str] = set()
+        self.made: Counter[str] = Counter()
+        self.books = Books(rig, lambda _name, _value: None)
+        self._over = threading.Event()
+        self._published = threading.Event()
+        self._began = time.monotonic()
+        self._lanes = {
+            "falco": trouble.falco_faults(rig.falco),
+            "hub": trouble.hub_faults(rig.emulator),
+            "process": trouble.process_faults(fleet),
+        }
+        if proxy is not None:
+            self._lanes["store"] = trouble.store_faults(proxy)
+
+    def run(self, minutes: float) -> None:
+        """Break things for so many minutes, then heal, then wait until it is quiet."""
+        self.rig.falco.faults.reject(POISON)
+        done = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            looking = pool.submit(self._look, done)
+            working = [pool.submit(self._publish), *self._make_trouble(pool)]
+            try:
+                self._wait(minutes * 60, [looking, *working])
+                self._over.set()
+                for each in working:
+                    each.result()
+                self.tell("all is healed; waiting until it is quiet")
+                self._settle()
+            finally:
+                self._over.set()
+                done.set()
+            looking.result()
+
+    def _wait(self, seconds: float, working: list[Future[None]]) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not any(each.done() for each in working):
+            self._over.wait(1)
+
+    def _make_trouble(self, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
+        for lane, faults in self._lanes.items():
+            rng = random.Random(f"{self.seed} {lane}")
+            yield pool.submit(trouble.make_trouble, rng, faults, self._over, self.made, self.tell)
+
+    def _publish(self) -> None:
+        for each in self.mix:
+            if self._over.wait(1 / RATE_PER_S):
+                return
+            if each.malformed:
+                self.malformed.add(each.malformed)
+            self.rig.publish([each])
+
+    def _look(self, done: threading.Event) -> None:
+        looks = 0
+        while not done.wait(1):
+            self.fleet.look(self.second)
+            looks += 1
+            if looks % 30 == 0:
+                self.tell(f"{len(self.rig.account.published)} published; {self.sizes()}")
+
+    def sizes(self) -> str:
+        """What the running processes take."""
+        last = [life.samples[-1] for life in self.fleet.lives if life.forwarder.running]
+        return ", ".join(
+            f"{each.rss // MIB} MiB and {each.descriptors} descriptors" for each in last
+        )
+
+    def _settle(self) -> None:
+        deadline = time.monotonic() + QUIET_S
+        while time.monotonic() < deadline:
+            if self.rig.checkpoints() == self.rig.last_sequence_numbers():
+                return
+            time.sleep(1)
+        self.tell(f"it is not quiet after {QUIET_S:g} s")
+
+    @property
+    def second(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
+
+    def tell(self, text: str) -> None:
+        """Print a line with the time."""
+        print(f"{self.second:7.1f}  {text}", flush=True)  # noqa: T201
+
+    def verdict(self) -> int:
+        """Print what became of everything; returns how much of it was lost."""
+        account, letters = self.rig.account, self.books.letters()
+        kept = {(each.audit_id, "ResponseComplete") for each in letters if each.audit_id}
+        raw = b"\n".join(each.body for each in letters if not each.audit_id)
+        lost = account.lost - kept
+        vanished = self.malformed - {match.decode() for match in re.findall(rb"malformed-\d+", raw)}
+        delivered = len(account.published) - len(account.lost)
+        rows: dict[str, object] = {
+            "hub events published": len(self.rig.published),
+            "audit events published": len(account.published),
+            "  delivered": delivered,
+            "  dead-lettered": len(account.lost & kept),
+            "malformed bodies published": len(self.malformed),
+            "  dead-lettered ": len(self.malformed) - len(vanished),
+            "hub events without an event, skipped": self.mix.skipped,
+            "delivered more than once": account.duplicates,
+            "dead-lettered and delivered, or twice": len(letters)
+            - len(self.malformed)
+            - len(account.lost & kept),
+            "processes started": self.fleet.starts,
+            "  ended by themselves": len(self.fleet.ended_by_themselves),
+            "faults": sum(self.made.values()),
+        }
+        for name, value in rows.items():
+            print(f"{name:40} {value}")  # noqa: T201
+        for name, count in sorted(self.made.items()):
+            print(f"  {name:38} {count}")  # noqa: T201
+        for why in self.fleet.ended_by_themselves:
+            print(f"ended by itself: {why}")  # noqa: T201
+        for each in sorted(lost)[:20]:
+            print(f"lost: {each}")  # noqa: T201
+        return len(lost) + len(vanished)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong besides lost events."""
+        account = self.rig.account
+        if account.unexpected:
+            yield f"{len(account.unexpected)} events arrived that were never published"
+        if self.rig.falco.dropped:
+            yield f"Falco threw {len(self.rig.falco.dropped)} bodies away"
+        if self.rig.checkpoints() != self.rig.last_sequence_numbers():
+            yield "not all is checkpointed"
+        for life in self.fleet.lives:
+            yield from growth(life)
+
+
+def growth(life: Life) -> Iterator[str]:
+    """What grew in a process's life; also prints it."""
+    medians = life.medians()
+    if medians is None:
+        return
+    (early_rss, early_fds), (late_rss, late_fds) = medians
+    peak = max(each.rss for each in life.samples)
+    seconds = life.samples[-1].second - life.samples[0].second
+    print(  # noqa: T201
+        f"process {life.forwarder.pid}, {seconds:.0f} s: RSS {early_rss / MIB:.0f} -> "
+        f"{late_rss / MIB:.0f} MiB, peak {peak / MIB:.0f}; descriptors {early_fds:.0f} -> "
+        f"{late_fds:.0f}"
+    )
+    factor, margin = RSS_MARGIN
+    if late_rss > early_rss * factor + margin or peak > RSS_MAX:
+        yield f"the memory of process {life.forwarder.pid} grew"
+    if late_fds > early_fds + DESCRIPTORS_MARGIN:
+        yield f"the descriptors of process {life.forwarder.pid} grew"
+
+
+@contextmanager
+def open_store(directory: Path) -> Iterator[tuple[Store, Proxy | None]]:
+    """Azurite behind a proxy where there is one, else a file."""
+    why = Azurite.missing()
+    if why is not None:
+        print(f"on a SQLite file: {why}")  # noqa: T201
+        yield sqlite_store(directory), None
+        return
+    with run_azurite(directory) as azurite, Proxy(azurite.port) as proxy:
+        yield blob_store(Azurite(proxy.port).connection_string), proxy
+
+
+@click.command()
+@click.option("--minutes", default=5.0, show_default=True, help="How long things go wrong.")
+@click.option("--seed", type=int, help="Of the random mix; one is chosen and printed otherwise.")
+def main(minutes: float, seed: int | None) -> None:
+    """Break everything for some minutes; exit 0 only where nothing was lost."""
+    seed = random.randrange(1_000_000) if seed is None else seed
+    print(f"SEED={seed} MINUTES={minutes:g}", flush=True)  # noqa: T201
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        store, proxy = stack.enter_context(open_store(directory))
+        emulator = stack.enter_context(ThreadedEmulator(Broker({HUB: PARTITIONS})))
+        falco = stack.enter_context(ThreadedFalco(settings=Settings(keep_bytes=False)))
+        rig = Rig(emulator, falco, store)
+        fleet = stack.enter_context(Fleet(rig.environment(SETTINGS)))
+        soak = Soak(rig, fleet, proxy, seed)
+        soak.run(minutes)
+        lost, problems = soak.verdict(), list(soak.problems())
+    for problem in problems:
+        print(f"PROBLEM: {problem}")  # noqa: T201
+    print(f"lost {lost}")  # noqa: T201
+    sys.exit(1 if lost or problems else 0)
+
+
+if __name__ == "__main__":
+    main()

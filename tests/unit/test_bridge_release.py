@@ -1,0 +1,85 @@
+"""What stays owned when the SDK closes in the middle of a round of load balancing."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from aks_audit.bridge import BridgedStore
+from aks_audit.pulse import Pulse
+from aks_audit.stores import SqliteStore
+
+HUB = ("namespace", "hub", "group")
+
+
+class SlowStore(SqliteStore):
+    """Makes the next round of claims wait, once it is in the middle, until it is let go."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.slow = False
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **_: Any
+    ) -> Iterable[dict[str, Any]]:
+        claimed = super().claim_ownership(ownership_list)
+        if self.slow:
+            self.slow = False
+            self.reached.set()
+            assert self.go_on.wait(30)
+        return claimed
+
+
+def ownership(partition: str, **more: Any) -> dict[str, Any]:
+    names = zip(("fully_qualified_namespace", "eventhub_name", "consumer_group"), HUB, strict=True)
+    return {**dict(names), "partition_id": partition, "owner_id": "us", **more}
+
+
+async def close_within_a_round(bridged: BridgedStore, store: SlowStore) -> None:
+    first = list(await bridged.claim_ownership([ownership("0"), ownership("1")]))
+    store.slow = True
+    renewing = asyncio.create_task(bridged.claim_ownership(first))
+    await asyncio.to_thread(store.reached.wait, 30)
+    # As the SDK does it: under the ETag of the round before.
+    released = await bridged.claim_ownership([{**first[0], "owner_id": ""}])
+    assert not list(released)
+    renewing.cancel()
+    releasing = asyncio.create_task(bridged.release())
+    store.go_on.set()
+    await releasing
+
+
+async def nothing(_: object, __: object) -> list[dict[str, Any]]:
+    return []
+
+
+def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) -> None:
+    store = SlowStore(tmp_path / "checkpoints")
+    other = ownership("2", owner_id="somebody else")
+    store.claim_ownership([other])
+
+    async def main() -> None:
+        async with BlockingPortal() as portal:
+            bridged = BridgedStore(store, portal, nothing, Pulse())
+            await trio.to_thread.run_sync(asyncio.run, close_within_a_round(bridged, store))
+
+    trio.run(main)
+    owners = {each["partition_id"]: each["owner_id"] for each in store.list_ownership(*HUB)}
+    assert owners == {"0": "", "1": "", "2": "somebody else"}
+
+
+def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> None:
+    store = SlowStore(tmp_path / "checkpoints")
+
+    async def main() -> None:
+        async with BlockingPortal() as portal:
+            bridged = BridgedStore(store, portal, nothing, Pulse())
+            await trio.to_thread.run_sync(asyncio.run, bridged.release())
+
+    trio.run(main)
+    assert not (tmp_path / "checkpoints").exists()

@@ -1,0 +1,105 @@
+import pytest
+
+from aks_audit.config import ConfigError, load
+from aks_audit.model import AuditEvent
+from aks_audit.routes import DEFAULT, RouteError, Router, parse
+from tests.helpers import ENVIRONMENT
+
+TEXT = """
+[[route]]
+name = "prod"
+cluster = "Prod-*"
+category = "kube-audit*"
+url = "http://user:s3cr3t@falco.prod/k8s-audit?token=s3cr3t"
+
+[[route]]
+cluster = "prod-eu"
+url = "https://falco.eu/k8s-audit"
+
+[[route]]
+name = "scaling"
+category = "cluster-autoscaler"
+url = "http://falco.x/"
+"""
+
+
+def route(cluster: str, category: str, text: str = TEXT) -> str:
+    return Router(parse(text)).route(AuditEvent(b"{}", "a", "", cluster, category))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "category", "name"),
+    [
+        ("prod-eu", "kube-audit", "prod"),
+        ("prod-eu", "kube-audit-admin", "prod"),
+        ("prod-eu", "guard", "route-2"),
+        ("prod-us", "guard", DEFAULT),
+        ("prod", "kube-audit", DEFAULT),
+        ("test", "cluster-autoscaler", "scaling"),
+        ("", "cluster-autoscaler", "scaling"),
+        ("", "", DEFAULT),
+    ],
+)
+def test_the_first_route_that_fits_decides(cluster: str, category: str, name: str) -> None:
+    assert route(cluster, category) == name
+
+
+def test_without_routes_everything_goes_to_the_default() -> None:
+    assert Router(()).route(AuditEvent(b"{}", "a", "", "prod", "x")) == DEFAULT
+
+
+def test_a_route_shows_nothing_secret() -> None:
+    first, second, _ = parse(TEXT)
+    assert "s3cr3t" not in repr(first)
+    assert first.url.display == "http://falco.prod/k8s-audit"
+    assert (second.name, second.cluster, second.category) == ("route-2", "prod-eu", "*")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "holds something else than [[route]] tables"),
+        ("x = 1", "holds something else than [[route]] tables"),
+        (TEXT + "\n[more]\n", "holds something else than [[route]] tables"),
+        ("route = 7", "holds something else than [[route]] tables"),
+        ("[route]\nurl='http://s3cr3t/'", "holds something else than [[route]] tables"),
+        ("route = [1]", "has a route that is no table"),
+        ("route = ['s3cr3t']", "has a route that is no table"),
+        ("[[route]]\nurl = s3cr3t", "is no TOML at line 2, column 7"),
+        ("[[route]]\nurl = 's3cr3t", "is no TOML at end of document"),
+        ('[[route]]\n"s3cr3t"', "is no TOML at "),
+        ("[[route]]\n's3cr3t' = 1\n's3cr3t' = 2", "is no TOML at "),
+        ("[[route]]\n's3cr3t' = 1", "route 1 has a key that is none of category, cluster, name,"),
+        ("[[route]]\nurl = 7\ncluster='x'", "route 1 has a value that is no string"),
+        ("[[route]]\nurl = 'http://s3cr3t/'", "route 1 has neither cluster nor category"),
+        ("[[route]]\ncluster='x'", "route 1: its url "),
+        ("[[route]]\ncluster='x'\nurl='ftp://s3cr3t/'", "route 1: its url "),
+        ("[[route]]\ncluster='x'\nurl='s3cr3t'", "route 1: its url "),
+        ("[[route]]\ncluster='x'\nname='A'\nurl='http://h/'", "route 1 has a name that"),
+        ("[[route]]\ncluster='x'\nname='default'\nurl='http://h/'", "route 1 has a name that"),
+        (TEXT + "[[route]]\ncluster='x'\n", "route 4: its url "),
+        (
+            TEXT + "[[route]]\ncluster='x'\nurl='http://h/'\nname='prod'",
+            "names a route twice: prod",
+        ),
+    ],
+)
+def test_an_error_names_the_route_and_never_a_url(text: str, wrong: str) -> None:
+    with pytest.raises(RouteError) as raised:
+        parse(text)
+    assert str(raised.value).startswith(wrong)
+    assert "s3cr3t" not in str(raised.value)
+    with pytest.raises(ConfigError) as problem:
+        load(ENVIRONMENT | {"ROUTES": text or " \n#"})
+    assert "s3cr3t" not in str(problem.value)
+
+
+def test_the_secrets_of_routes_are_known_to_the_log() -> None:
+    config = load(ENVIRONMENT | {"ROUTES": TEXT})
+    assert "s3cr3t" in config.secret_values()
+    assert [route.name for route in config.events.routes] == ["prod", "route-2", "scaling"]
+
+
+def test_an_inline_table_is_a_route_as_well() -> None:
+    (one,) = parse('route = [{category = "kube-audit", url = "http://h/"}]')
+    assert (one.name, one.cluster, one.category) == ("route-1", "*", "kube-audit")

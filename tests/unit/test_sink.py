@@ -1,0 +1,734 @@
+"""The sender pool: its schedule in virtual time, and the webhook's contract over real sockets."""
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from structlog.testing import LogCapture
+
+from aks_audit import sink as sink_module
+from aks_audit.config import Exhausted, SinkConfig
+from aks_audit.errors import Rejected, Retryable
+from aks_audit.gate import Gate
+from aks_audit.health import Heartbeat
+from aks_audit.ledger import PartitionLedger
+from aks_audit.metrics import Metrics
+from aks_audit.model import Item, Position
+from aks_audit.retry import HOLD_PROBE_MAX_S
+from aks_audit.sink import Sender, Sink, run
+from demo.falco import Falco, Settings, serve_falco
+from tests.helpers import (
+    Buried,
+    ScriptedPoster,
+    audit_event,
+    capture,
+    in_real_time,
+    in_virtual_time,
+    make_items,
+    make_sink,
+    sink_config,
+    url_config,
+)
+
+Events = Sequence[dict[str, Any]]
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
+    return capture(
+        monkeypatch, "aks_audit.sink.log", "aks_audit.gate.log", "aks_audit.undeliverable.log"
+    )
+
+
+async def deliver(sink: Sink, poster: ScriptedPoster, items: Sequence[Item]) -> None:
+    await Sender(sink, poster, Heartbeat(trio.current_time)).deliver(items)
+
+
+# ---- in virtual time: the schedule -----------------------------------------------------------
+
+
+async def healthy(_: Events) -> None:
+    pass
+
+
+def failing(times: int | None = None, **known: Any) -> Callable[[Events], Awaitable[None]]:
+    """Fail so often, then be well; None is for ever."""
+    failures = 0
+
+    async def answer(_: Events) -> None:
+        nonlocal failures
+        failures += 1
+        if times is None or failures <= times:
+            raise Retryable("HTTP 503", **known)
+
+    return answer
+
+
+def scripted(
+    answer: Callable[[Events], Awaitable[None]], config: SinkConfig, count: int = 1
+) -> tuple[ScriptedPoster, Sink, PartitionLedger]:
+    """Deliver one batch, in virtual time."""
+    poster, (sink, _) = ScriptedPoster(answer), make_sink(config)
+    items, ledger = make_items(count)
+
+    async def main() -> None:
+        await sink.channel.send(items)
+        batch = await sink.channel.take(count, 10**9)
+        await deliver(sink, poster, batch)
+
+    in_virtual_time(main)
+    return poster, sink, ledger
+
+
+def outcomes(metrics: Metrics) -> tuple[int, int, int]:
+    return metrics.success.value, metrics.errors.value, metrics.retry.value
+
+
+def test_what_is_taken_at_once_is_posted_once() -> None:
+    poster, sink, ledger = scripted(healthy, sink_config(), count=3)
+    assert poster.posts[0][1] == ["id-0", "id-1", "id-2"]
+    assert len(poster.posts) == 1
+    assert outcomes(sink.metrics) == (3, 0, 0)
+    assert ledger.done == Position(2, "2")
+    assert sink.channel.events_in_flight == 0
+
+
+def test_retries_come_after_ever_longer_pauses() -> None:
+    poster, sink, ledger = scripted(failing(4), sink_config(retry_delay_s=1.0), count=2)
+    assert poster.times == [0, 1, 3, 6, 10]
+    assert {tuple(ids) for _, ids in poster.posts} == {("id-0", "id-1")}
+    assert outcomes(sink.metrics) == (2, 0, 8)
+    assert ledger.done == Position(1, "1")
+
+
+def test_drop_gives_up_after_the_last_retry(lines: LogCapture) -> None:
+    config = sink_config(retry_delay_s=1.0, max_retries=3, exhausted=Exhausted.DROP)
+    poster, sink, ledger = scripted(failing(), config, count=2)
+    assert poster.times == [0, 1, 3, 6]
+    assert outcomes(sink.metrics) == (0, 2, 6)
+    assert ledger.done == Position(1, "1")
+    assert sink.channel.events_in_flight == 0
+    assert sink.gate.ready() is None
+    dropped = [line for line in lines.entries if line["event"].startswith("dropped")]
+    assert [(line["sequence_number"], line["audit_id"]) for line in dropped] == [
+        (0, "id-0"),
+        (1, "id-1"),
+    ]
+
+
+def test_deadletter_buries_after_the_last_retry(lines: LogCapture) -> None:
+    config = sink_config(retry_delay_s=1.0, max_retries=2, exhausted=Exhausted.DEADLETTER)
+    poster, sink, ledger = scripted(failing(), config, count=2)
+    assert poster.times == [0, 1, 3]
+    assert outcomes(sink.metrics) == (0, 2, 4)
+    assert ledger.done == Position(1, "1")
+    buried = [line for line in lines.entries if line["event"] == "dead letter"]
+    assert [(line["audit_id"], line["reason"]) for line in buried] == [
+        ("id-0", "exhausted"),
+        ("id-1", "exhausted"),
+    ]
+    assert isinstance(sink.undeliverable, Buried)
+    assert [letter.attempts for letter in sink.undeliverable.letters] == [3, 3]
+
+
+def test_no_retries_means_one_attempt() -> None:
+    config = sink_config(max_retries=0, exhausted=Exhausted.DROP)
+    poster, sink, _ = scripted(failing(), config)
+    assert poster.times == [0]
+    assert outcomes(sink.metrics) == (0, 1, 0)
+
+
+def test_a_pause_never_passes_its_ceiling() -> None:
+    config = sink_config(retry_delay_s=20.0, max_retries=4, exhausted=Exhausted.DROP)
+    poster, _, _ = scripted(failing(), config)
+    assert poster.times == [0, 20, 50, 80, 110]
+
+
+def test_the_endpoint_may_ask_for_a_longer_pause() -> None:
+    poster, _, _ = scripted(failing(2, retry_after_s=42.0), sink_config(retry_delay_s=1.0))
+    assert poster.times == [0, 42, 84]
+
+
+def test_the_endpoint_cannot_ask_for_a_shorter_pause() -> None:
+    poster, _, _ = scripted(failing(2, retry_after_s=0.5), sink_config(retry_delay_s=1.0))
+    assert poster.times == [0, 1, 3]
+
+
+def test_hold_goes_on_probing_with_a_single_event(lines: LogCapture) -> None:
+    config = sink_config(retry_delay_s=1.0, max_retries=2)
+    poster, sink, ledger = scripted(failing(6), config, count=3)
+    # Held from the third failure on: n * delay up to the ceiling of the probes.
+    assert poster.times == [0, 1, 3, 6, 10, 14, 18, 18]
+    assert [len(ids) for _, ids in poster.posts] == [3, 3, 3, 1, 1, 1, 1, 2]
+    assert poster.posts[-2][1] + poster.posts[-1][1] == ["id-0", "id-1", "id-2"]
+    assert outcomes(sink.metrics)[:2] == (3, 0)
+    assert ledger.done == Position(2, "2")
+    assert sink.gate.ready() is None
+    events = [line["event"] for line in lines.entries]
+    assert events.count("holding events until the endpoint is back") == 1
+    assert events.count("the endpoint is back") == 1
+
+
+def test_hold_never_gives_up() -> None:
+    config = sink_config(retry_delay_s=1.0, max_retries=0)
+    poster, sink, _ = scripted(failing(1000), config)
+    assert len(poster.posts) == 1001
+    assert outcomes(sink.metrics)[:2] == (1, 0)
+    gaps = [after - before for before, after in zip(poster.times, poster.times[1:], strict=False)]
+    assert max(gaps) == HOLD_PROBE_MAX_S
+
+
+def test_readiness_tells_why_events_are_held() -> None:
+    gate = Gate(Metrics())
+    assert gate.ready() is None
+    gate.hold("HTTP 503")
+    gate.hold("HTTP 504")
+    assert "HTTP 504" in (gate.ready() or "")
+    assert gate._metrics.holding._value.get() == 1
+    gate.release()
+    assert gate.ready() is None
+    assert gate._metrics.holding._value.get() == 0
+
+
+def test_a_sender_with_retries_left_probes_as_often_as_any_other() -> None:
+    """It holds the turn while it pauses, so its pause is everybody's."""
+    config = sink_config(retry_delay_s=10.0, max_retries=5)
+    sink, _ = make_sink(config)
+    sink.gate.hold("away")
+    items, _ = make_items(1)
+    poster = ScriptedPoster(failing(4))
+
+    async def main() -> None:
+        await sink.channel.send(items)
+        await deliver(sink, poster, items)
+
+    in_virtual_time(main)
+    assert poster.times == [0, 4, 8, 12, 16]
+
+
+@pytest.mark.parametrize("poisons", [{0}, {7}, {15}, {3, 4}, {0, 15}, set(range(16))])
+def test_poison_is_isolated_by_splitting(poisons: set[int], lines: LogCapture) -> None:
+    bad = {f"id-{number}" for number in poisons}
+
+    async def answer(events: Events) -> None:
+        if bad & {event["auditID"] for event in events}:
+            raise Rejected("HTTP 400 Bad Request", status=400)
+
+    poster, sink, ledger = scripted(answer, sink_config(), count=16)
+    accepted = Counter(
+        audit_id for _, ids in poster.posts if not bad & set(ids) for audit_id in ids
+    )
+    assert accepted == {f"id-{number}": 1 for number in range(16) if number not in poisons}
+    assert outcomes(sink.metrics) == (16 - len(poisons), len(poisons), 0)
+    assert ledger.done == Position(15, "15")
+    refused = [line for line in lines.entries if line["event"] == "dead letter"]
+    assert {(line["partition"], line["sequence_number"], line["audit_id"]) for line in refused} == {
+        ("0", number, f"id-{number}") for number in poisons
+    }
+    assert all(line["log_level"] == "error" and line["status"] == 400 for line in refused)
+    # Each with a look at the judge, and a second try.
+    assert len(poster.posts) <= (2 * 4 + 2) * len(poisons) + 1
+    assert poster.times == [0] * len(poster.posts)
+
+
+def test_a_fault_of_the_endpoint_amid_splitting_costs_nobody() -> None:
+    posts = 0
+
+    async def answer(events: Events) -> None:
+        nonlocal posts
+        posts += 1
+        if posts in {2, 4, 5, 7}:
+            raise Retryable("HTTP 503")
+        if "id-2" in {event["auditID"] for event in events}:
+            raise Rejected("HTTP 422", status=422)
+
+    poster, sink, _ = scripted(answer, sink_config(), count=4)
+    assert outcomes(sink.metrics)[:2] == (3, 1)
+    assert poster.times[-1] > 0
+
+
+def test_poison_met_by_a_probe_ends_the_hold() -> None:
+    async def answer(events: Events) -> None:
+        if len(poster.posts) <= 2:
+            raise Retryable("HTTP 503")
+        if "id-0" in {event["auditID"] for event in events}:
+            raise Rejected("HTTP 400", status=400)
+
+    sink, _ = make_sink(sink_config(max_retries=0))
+    items, ledger = make_items(4)
+    poster = ScriptedPoster(answer)
+
+    async def main() -> None:
+        await sink.channel.send(items)
+        await deliver(sink, poster, items)
+
+    in_virtual_time(main)
+    assert outcomes(sink.metrics)[:2] == (3, 1)
+    assert sink.gate.ready() is None
+    assert ledger.done == Position(3, "3")
+
+
+def pool(
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[Events], Awaitable[None]],
+    config: SinkConfig,
+    counts: Sequence[int],
+) -> tuple[ScriptedPoster, Sink, PartitionLedger]:
+    """Run the whole pool over hub events of so many audit events each."""
+    poster, (sink, _) = ScriptedPoster(answer), make_sink(config)
+
+    @asynccontextmanager
+    async def open_poster(*_: object) -> Any:
+        yield poster
+
+    monkeypatch.setattr(sink_module, "open_poster", open_poster)
+    items, ledger = make_items(sum(counts))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, sink)
+            await trio.testing.wait_all_tasks_blocked()
+            rest = items
+            for count in counts:
+                await sink.channel.send(rest[:count])
+                rest = rest[count:]
+                await trio.testing.wait_all_tasks_blocked()
+            await sink.channel.drained()
+            sink.channel.close()
+
+    in_virtual_time(main)
+    return poster, sink, ledger
+
+
+def test_while_held_one_sender_at_a_time_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    away_until = 300.0
+    at_once: list[tuple[bool, int, int]] = []
+
+    async def answer(events: Events) -> None:
+        held = sink_box[0].gate.held_because is not None
+        at_once.append((held, poster_box[0].under_way, len(events)))
+        await trio.sleep(2)
+        if trio.current_time() - poster_box[0].posts[0][0] < away_until:
+            raise Retryable("timeout")
+
+    poster_box: list[ScriptedPoster] = []
+    sink_box: list[Sink] = []
+    monkeypatch.setattr(ScriptedPoster, "__init__", noting(ScriptedPoster.__init__, poster_box))
+    monkeypatch.setattr(Sink, "__init__", noting(Sink.__init__, sink_box))
+    config = sink_config(concurrency=6, retry_delay_s=1.0, max_retries=1)
+    poster, sink, ledger = pool(monkeypatch, answer, config, [5] * 6)
+    assert any(not held and under_way > 1 for held, under_way, _ in at_once)
+    probes = [(under_way, events) for held, under_way, events in at_once if held]
+    settled = probes[6:]  # those that were under way when the hold began have ended
+    assert len(settled) > 20
+    assert set(settled) == {(1, 1)}
+    assert ledger.done == Position(29, "29")
+    assert outcomes(sink.metrics)[:2] == (30, 0)
+    assert sink.gate.ready() is None
+    back = [at for at, _ in poster.posts if at - poster.posts[0][0] >= away_until]
+    assert back[0] - poster.posts[0][0] - away_until <= 5
+
+
+def noting(original: Callable[..., None], into: list[Any]) -> Callable[..., None]:
+    def init(self: Any, *args: Any, **known: Any) -> None:
+        original(self, *args, **known)
+        into.append(self)
+
+    return init
+
+
+def test_the_return_of_the_endpoint_wakes_all_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    width: list[int] = []
+    poster_box: list[ScriptedPoster] = []
+    monkeypatch.setattr(ScriptedPoster, "__init__", noting(ScriptedPoster.__init__, poster_box))
+
+    async def answer(_: Events) -> None:
+        if len(poster_box[0].posts) < 20:
+            raise Retryable("refused")
+        width.append(poster_box[0].under_way)
+        await trio.sleep(1)
+
+    config = sink_config(concurrency=4, max_retries=0, batch_max_events=3)
+    poster, sink, ledger = pool(monkeypatch, answer, config, [3] * 4)
+    assert max(width) >= 3
+    assert ledger.done == Position(11, "11")
+    assert outcomes(sink.metrics)[:2] == (12, 0)
+    delivered = Counter(audit_id for _, ids in poster.posts[19:] for audit_id in ids)
+    assert delivered == {f"id-{number}": 1 for number in range(12)}
+
+
+def test_a_pool_batches_what_is_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(_: Events) -> None:
+        await trio.sleep(1)
+
+    config = sink_config(concurrency=1, batch_max_events=10)
+    poster, _, _ = pool(monkeypatch, slow, config, [1] * 25)
+    assert [len(ids) for _, ids in poster.posts] == [1, 10, 10, 4]
+    assert poster.times == [0, 1, 2, 3]
+
+
+def test_the_rate_limit_counts_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = sink_config(concurrency=3, rate_events_per_s=10.0, burst=5)
+    poster, _, ledger = pool(monkeypatch, healthy, config, [40])
+    assert all(len(ids) <= 5 for _, ids in poster.posts)
+    assert poster.times == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
+    assert ledger.done == Position(39, "39")
+
+
+# ---- over real sockets: the contract ---------------------------------------------------------
+
+Body = Callable[[Falco, Sink, list[Item]], Awaitable[None]]
+
+
+def contract(
+    body: Body,
+    raws: int | list[bytes] = 1,
+    *,
+    settings: Settings | None = None,
+    url: Callable[[str], str] = str,
+    **changes: Any,
+) -> tuple[Falco, Sink, PartitionLedger]:
+    """Run the pool against the stand-in for Falco's webhook."""
+    items, ledger = make_items(raws)
+    found: list[Any] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_falco, "127.0.0.1", 0, settings or Settings(keep_bytes=True))
+            falco = await nursery.start(serve)
+            # Fast, lest the tests wait: the schedule is tested in virtual time.
+            quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
+            sink, _ = make_sink(url_config(url(falco.url), **quick))
+            found.extend([falco, sink])
+            nursery.start_soon(run, sink)
+            await body(falco, sink, items)
+            await sink.channel.drained()
+            nursery.cancel_scope.cancel()
+
+    in_real_time(main)
+    return found[0], found[1], ledger
+
+
+async def send(_falco: Falco, sink: Sink, items: list[Item]) -> None:
+    await sink.channel.send(items)
+
+
+def sending(plan: Callable[[Falco], object]) -> Body:
+    """Plan what goes wrong, then send."""
+
+    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+        plan(falco)
+        await sink.channel.send(items)
+
+    return body
+
+
+def test_a_single_event_arrives_byte_for_byte() -> None:
+    raw = audit_event(note="ü😀\x00\ud800").replace(b":", b" : ", 3)
+    falco, sink, ledger = contract(send, [raw])
+    assert falco.received.bodies == [raw]
+    assert falco.received.heads[0]["content-type"] == "application/json"
+    assert falco.received.dropped == []
+    assert ledger.done == Position(0, "0")
+    assert outcomes(sink.metrics) == (1, 0, 0)
+
+
+def test_several_events_arrive_as_an_event_list() -> None:
+    raws = [audit_event(f"id-{number}", note="ü" * number) for number in range(50)]
+    falco, sink, _ = contract(send, raws)
+    assert falco.received.batches == {50: 1}
+    assert list(falco.received.events.values()) == raws
+    assert falco.received.dropped == []
+    assert json.loads(falco.received.bodies[0])["kind"] == "EventList"
+    assert outcomes(sink.metrics) == (50, 0, 0)
+
+
+def test_bodies_keep_to_the_configured_bounds() -> None:
+    raws = [audit_event(f"id-{number}", pad="x" * number * 10) for number in range(60)]
+    falco, _, _ = contract(send, raws, batch_max_events=7, batch_max_bytes=3000)
+    assert max(falco.received.batches) <= 7
+    assert max(map(len, falco.received.bodies)) <= 3000
+    assert list(falco.received.events.values()) == raws
+
+
+@pytest.mark.parametrize(
+    "status", [300, 301, 302, 307, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504]
+)
+def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
+    plan = sending(lambda falco: falco.faults.answer(status, 3))
+    falco, sink, ledger = contract(plan, 3)
+    assert falco.received.answers == {status: 3, 200: 1}
+    assert set(falco.received.receipts.values()) == {1}
+    assert outcomes(sink.metrics) == (3, 0, 9)
+    assert ledger.done == Position(2, "2")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCapture) -> None:
+    plan = sending(lambda falco: falco.faults.reject('"id-0"', status))
+    falco, sink, ledger = contract(plan)
+    assert falco.received.answers == {status: 2, 200: 1}  # 200 to an empty list in between
+    assert falco.received.count == 0
+    assert outcomes(sink.metrics) == (0, 1, 0)
+    assert ledger.done == Position(0, "0")
+    (line,) = [line for line in lines.entries if line["log_level"] == "error"]
+    assert (line["partition"], line["sequence_number"], line["audit_id"], line["status"]) == (
+        "0",
+        0,
+        "id-0",
+        status,
+    )
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
+    """It refuses an event, and is well again when it is asked whether it refuses everything."""
+    plan = sending(lambda falco: falco.faults.answer(status))
+    falco, sink, ledger = contract(plan)
+    assert falco.received.answers == {status: 1, 200: 2}
+    assert falco.received.count == 1
+    assert outcomes(sink.metrics) == (1, 0, 0)
+    assert ledger.done == Position(0, "0")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_poison_among_many_costs_only_itself(status: int) -> None:
+    raws = [audit_event(f"id-{n}", note="poison" if n in {3, 17} else "") for n in range(40)]
+    plan = sending(lambda falco: falco.faults.reject(b"poison", status))
+    falco, sink, ledger = contract(plan, raws)
+    receipts = {audit_id: times for (audit_id, _), times in falco.received.receipts.items()}
+    assert receipts == {f"id-{number}": 1 for number in range(40) if number not in {3, 17}}
+    assert outcomes(sink.metrics) == (38, 2, 0)
+    assert ledger.done == Position(39, "39")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_endpoint_that_refuses_everything_is_no_judge(status: int, lines: LogCapture) -> None:
+    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+        held = watched(sink)
+        falco.faults.answer(status, None)
+        await sink.channel.send(items)
+        await held.wait()
+        assert f"HTTP {status}" in (sink.gate.ready() or "")
+        falco.faults.clear()
+
+    falco, sink, _ = contract(body, 10, max_retries=0)
+    assert set(falco.received.receipts.values()) == {1}
+    assert outcomes(sink.metrics)[:2] == (10, 0)
+    assert "dead letter" not in {line["event"] for line in lines.entries}
+
+
+@pytest.mark.parametrize(
+    "script", ["close", "cut", "garbage", "close*3", "garbage*2 cut 503 close"]
+)
+def test_broken_exchanges_are_retried(script: str) -> None:
+    falco, sink, ledger = contract(sending(lambda falco: falco.faults.script(script)), 2)
+    assert set(falco.received.receipts.values()) == {1}
+    assert outcomes(sink.metrics)[:2] == (2, 0)
+    assert ledger.done == Position(1, "1")
+
+
+@pytest.mark.parametrize("script", ["silence", "delay:9", "trickle:9"])
+def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
+    plan = sending(lambda falco: falco.faults.script(script))
+    falco, sink, _ = contract(plan, 2, timeout_s=0.2)
+    times = 1 if script == "silence" else 2
+    assert set(falco.received.receipts.values()) == {times}
+    assert outcomes(sink.metrics)[:2] == (2, 0)
+    assert sink.metrics.posts.labels("timeout")._value.get() == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 100_000,
+        b"HTTP/1.1 20\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Endless: yes\r\n" * 20_000,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n",
+    ],
+)
+def test_absurd_answers_are_retried(data: bytes) -> None:
+    plan = sending(lambda falco: falco.faults.garbage(data=data))
+    falco, sink, _ = contract(plan, 2)
+    assert set(falco.received.receipts.values()) == {1}
+    assert outcomes(sink.metrics) == (2, 0, 2)
+
+
+# httpx leaves its generators to the garbage collector when reading ends early.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("head", [b"Content-Length: 99999999999", b"X: until the connection ends"])
+def test_an_endless_answer_is_an_answer(head: bytes) -> None:
+    requests = 0
+
+    async def endless(stream: trio.SocketStream) -> None:
+        nonlocal requests
+        requests += 1
+        await stream.receive_some(65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        try:
+            while True:
+                await stream.send_all(b"x" * 65536)
+        except trio.BrokenResourceError:
+            pass
+
+    items, ledger = make_items(1)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, endless, 0, host="127.0.0.1"))
+            port = listeners[0].socket.getsockname()[1]
+            sink, _ = make_sink(url_config(f"http://127.0.0.1:{port}/"))
+            nursery.start_soon(run, sink)
+            await sink.channel.send(items)
+            await sink.channel.drained()
+            nursery.cancel_scope.cancel()
+
+    in_real_time(main)
+    assert ledger.done == Position(0, "0")
+    assert requests == 1
+
+
+def test_retry_after_is_kept_to() -> None:
+    waited: list[float] = []
+
+    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+        falco.faults.answer(429, retry_after=1)
+        await sink.channel.send(items)
+        start = trio.current_time()
+        await sink.channel.drained()
+        waited.append(trio.current_time() - start)
+
+    falco, _, _ = contract(body)
+    assert falco.received.answers == {429: 1, 200: 1}
+    assert 1 <= waited[0] < 10
+
+
+def watched(sink: Sink) -> trio.Event:
+    """Make the gate tell when it begins to hold."""
+    held, hold = trio.Event(), sink.gate.hold
+
+    def tell(reason: str) -> None:
+        hold(reason)
+        held.set()
+
+    sink.gate.hold = tell  # type: ignore[method-assign]
+    return held
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) -> None:
+    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+        held = watched(sink)
+        await falco.refuse()
+        for item in items:
+            await sink.channel.send([item])
+        await held.wait()
+        assert "ConnectError" in (sink.gate.ready() or "")
+        falco.accept()
+        await sink.channel.drained()
+        assert sink.gate.ready() is None
+
+    falco, sink, ledger = contract(body, 20, max_retries=1, concurrency=concurrency)
+    receipts = falco.received.receipts
+    assert len(receipts) == 20
+    assert set(receipts.values()) == {1}
+    assert outcomes(sink.metrics)[:2] == (20, 0)
+    assert ledger.done == Position(19, "19")
+
+
+def test_an_outage_in_the_middle_loses_nothing() -> None:
+    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+        held = watched(sink)
+        await sink.channel.send(items[:10])
+        await sink.channel.drained()
+        await falco.refuse()
+        await sink.channel.send(items[10:])
+        await held.wait()
+        falco.accept()
+
+    falco, _, ledger = contract(body, 30, max_retries=0, concurrency=3)
+    assert len(falco.received.receipts) == 30
+    assert ledger.done == Position(29, "29")
+
+
+def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) -> None:
+    def with_credentials(url: str) -> str:
+        return url.replace("http://", "http://user:pAssw0rd@") + "?token=t0ken"
+
+    plan = sending(lambda falco: falco.faults.script("401 close 400"))
+    falco, sink, _ = contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
+    for head in falco.received.heads:
+        assert head["authorization"] == "Basic dXNlcjpwQXNzdzByZA=="
+        assert "user" not in head["host"]
+    told = repr(lines.entries) + repr(sink.gate.ready())
+    assert lines.entries
+    assert "pAssw0rd" not in told
+    assert "t0ken" not in told
+    assert "dXNlcjpwQXNzdzByZA" not in told
+
+
+@pytest.mark.parametrize("keepalive", [True, False])
+def test_connections_are_kept_or_closed_as_asked(*, keepalive: bool) -> None:
+    async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
+        for item in items:
+            await sink.channel.send([item])
+            await sink.channel.drained()
+
+    falco, _, _ = contract(body, 10, keepalive=keepalive)
+    assert falco.received.requests == 10
+    assert falco.received.connections == (1 if keepalive else 10)
+
+
+def test_a_connection_is_used_again_after_a_refusal() -> None:
+    falco, _, _ = contract(sending(lambda falco: falco.faults.script("400 503*2 400")), 2)
+    assert falco.received.connections == 1
+
+
+def test_the_pool_posts_in_parallel() -> None:
+    """Four answers that take their time come at once."""
+    settings = Settings(keep_bytes=True, latency_ms=200)
+    took: list[float] = []
+
+    async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
+        start = trio.current_time()
+        await sink.channel.send(items)
+        await sink.channel.drained()
+        took.append(trio.current_time() - start)
+
+    falco, _, _ = contract(body, 4, settings=settings, concurrency=4, batch_max_events=1)
+    assert falco.received.connections == 4
+    assert took[0] < 4 * 0.2
+
+
+def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
+    items, ledger = make_items(10)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            falco = await nursery.start(serve_falco, "127.0.0.1", 0)
+            sink, _ = make_sink(url_config(falco.url))
+            await sink.channel.send(items)
+            sink.channel.close()
+            await run(sink)
+            nursery.cancel_scope.cancel()
+
+    in_real_time(main)
+    assert ledger.done == Position(9, "9")
+
+
+def test_settling_measures_the_delay_since_event_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aks_audit.sink.time.time", lambda: 12.0)
+    _, sink, _ = scripted(healthy, sink_config())
+    assert sink.metrics.delay_seconds._sum.get() == 12.0

@@ -1,0 +1,273 @@
+"""The stats endpoint over a real socket."""
+
+import gc
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from aks_audit import stats
+from aks_audit.checkpoint import Checkpointer
+from aks_audit.config import StatsConfig, load
+from aks_audit.errors import Fatal
+from aks_audit.health import Health
+from aks_audit.ledger import Ledger
+from aks_audit.metrics import PREFIX, Metrics
+from aks_audit.model import HubEvent, Position
+from aks_audit.stats import PartitionCollector
+from aks_audit.stores import SqliteStore
+from tests.helpers import ENVIRONMENT, in_real_time
+
+STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}
+
+
+class Running:
+    """What the endpoint serves, and a client for it."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.health = Health()
+        self.status: Callable[[], dict[str, object]] = lambda: STATUS
+        self.port = 0
+
+    async def get(self, path: str, method: str = "GET") -> httpx.Response:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.request(method, url)
+
+
+def serving(body: Callable[[Running], Awaitable[None]], host: str = "127.0.0.1") -> None:
+    async def main() -> None:
+        running = Running()
+        async with trio.open_nursery() as nursery:
+            running.port = await nursery.start(
+                stats.run,
+                StatsConfig(host, 0),
+                running.metrics,
+                running.health,
+                lambda: running.status(),  # noqa: PLW0108 - it may be replaced
+            )
+            await body(running)
+            nursery.cancel_scope.cancel()
+
+    in_real_time(main)
+
+
+def test_metrics_are_served_in_the_text_format() -> None:
+    async def body(running: Running) -> None:
+        running.metrics.events.inc(3)
+        response = await running.get("/metrics")
+        assert response.status_code == 200
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert response.content == running.metrics.render()
+        assert "falco_aks_audit_log_events 3\n" in response.text
+        assert list(text_string_to_metric_families(response.text))
+
+    serving(body)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_are_well_when_every_part_is(path: str) -> None:
+    async def body(running: Running) -> None:
+        assert (await running.get(path)).json() == {"status": "ok"}
+        running.health.add("part", live=lambda: None, ready=lambda: None)
+        response = await running.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+    serving(body)
+
+
+def test_readiness_tells_what_is_wrong_and_recovers() -> None:
+    async def body(running: Running) -> None:
+        wrong: list[str | None] = ["the endpoint is away"]
+        running.health.add("sink", ready=lambda: wrong[0])
+        running.health.add("source", ready=lambda: None)
+        response = await running.get("/readyz")
+        assert response.status_code == 503
+        assert response.json() == {
+            "status": "failing",
+            "reasons": {"sink": "the endpoint is away"},
+        }
+        assert (await running.get("/livez")).status_code == 200
+        wrong[0] = None
+        assert (await running.get("/readyz")).status_code == 200
+
+    serving(body)
+
+
+def test_liveness_is_another_question() -> None:
+    async def body(running: Running) -> None:
+        running.health.add("source", live=lambda: "no progress")
+        response = await running.get("/livez")
+        assert response.status_code == 503
+        assert response.json()["reasons"] == {"source": "no progress"}
+        assert (await running.get("/readyz")).status_code == 200
+
+    serving(body)
+
+
+def test_the_status_page_shows_the_status() -> None:
+    async def body(running: Running) -> None:
+        response = await running.get("/")
+        assert (response.status_code, response.json()) == (200, STATUS)
+
+    serving(body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/metrics/x", 404),
+        ("GET", "/..%2f..%2fetc/passwd", 404),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/", 405),
+        ("HEAD", "/livez", 200),
+    ],
+)
+def test_anything_else_is_refused(method: str, path: str, status: int) -> None:
+    async def body(running: Running) -> None:
+        assert (await running.get(path, method)).status_code == status
+
+    serving(body)
+
+
+def test_a_broken_client_does_not_harm_the_others() -> None:
+    async def body(running: Running) -> None:
+        for data in (b"\x16\x03\x01\x00 no HTTP\r\n\r\n", b"GET / HT", b""):
+            stream = await trio.open_tcp_stream("127.0.0.1", running.port)
+            if data:
+                await stream.send_all(data)
+            await stream.aclose()
+        assert (await running.get("/livez")).status_code == 200
+
+    serving(body)
+
+
+def test_a_client_that_says_nothing_does_not_hold_up_the_others() -> None:
+    async def body(running: Running) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", running.port):
+            assert (await running.get("/livez")).status_code == 200
+
+    serving(body)
+
+
+def test_an_unused_ipv6_address_is_served() -> None:
+    async def body(running: Running) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.get(f"http://[::1]:{running.port}/livez")
+        assert response.status_code == 200
+
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    serving(body, "::1")
+
+
+def fatal(config: StatsConfig) -> str:
+    async def main() -> None:
+        await stats.run(config, Metrics(), Health(), lambda: STATUS)
+
+    with pytest.raises(Fatal) as fault:
+        in_real_time(main)
+    assert fault.value.exit_status == 1
+    message = str(fault.value)
+    del fault
+    gc.collect()
+    return message
+
+
+# hypercorn leaves the socket that it could not bind to the garbage collector.
+unclosed = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@unclosed
+def test_a_port_in_use_is_fatal_and_names_the_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        message = fatal(StatsConfig("127.0.0.1", port))
+    assert f"STATSADDRESS 127.0.0.1:{port}" in message
+    assert "in use" in message
+
+
+@unclosed
+def test_an_address_that_is_not_ours_is_fatal_and_names_the_setting() -> None:
+    assert "STATSADDRESS 192.0.2.1:9000" in fatal(StatsConfig("192.0.2.1", 9000))
+
+
+def test_the_port_is_free_again_afterwards() -> None:
+    ports: list[int] = []
+
+    async def body(running: Running) -> None:
+        ports.append(running.port)
+        assert (await running.get("/livez")).status_code == 200
+
+    serving(body)
+    with socket.create_server(("127.0.0.1", ports[0])):
+        pass
+
+
+def partition_gauges(metrics: Metrics) -> dict[tuple[str, str], float]:
+    return {
+        (family.name.removeprefix(f"{PREFIX}_"), sample.labels["partition"]): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if family.type == "gauge" and "partition" in sample.labels
+    }
+
+
+def test_partitions_are_shown_as_the_ledger_knows_them() -> None:
+    metrics, ledger = Metrics(), Ledger()
+    store = SqliteStore(Path("/nowhere/checkpoints.db"))
+    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics)
+    metrics.registry.register(PartitionCollector(ledger, checkpointer, lambda: 1000.0))
+    assert partition_gauges(metrics) == {}
+    claimed = ledger.claim("3", Position(10, "10"))
+    for number in (11, 12, 15):
+        entry = claimed.open(HubEvent("3", Position(number, str(number)), 0.0, b""), 1)
+        assert entry is not None
+        if number < 15:
+            entry.settle()
+    claimed.wrote(Position(12, "12"))
+    checkpointer.written_at["3"] = 940.0
+    found = partition_gauges(metrics)
+    assert found[("last_sequence_number", "3")] == 15
+    assert found[("checkpoint_sequence_number", "3")] == 12
+    assert found[("checkpoint_behind_events", "3")] == 3
+    assert found[("checkpoint_age_seconds", "3")] == 60
+
+
+def test_no_page_shows_a_secret() -> None:
+    from aks_audit.app import _status  # noqa: PLC0415 - the SDK takes its time to import
+
+    secrets = ["pAssw0rd", "t0ken", "c2VjcmV0a2V5", "YWNjb3VudGtleQ=="]
+    environment = {
+        "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;"
+        f"SharedAccessKey={secrets[2]}",
+        "BLOBSTORAGECONNECTIONSTRING": f"AccountName=acct;AccountKey={secrets[3]}",
+        "WEBSINKURL": f"http://user:{secrets[0]}@falco/k8s-audit?token={secrets[1]}",
+    }
+    config = load(environment)
+    pages: list[str] = []
+
+    async def body(running: Running) -> None:
+        running.status = status(running)
+        running.health.add("sink", ready=lambda: f"away: {config.sink.display_url}")
+        for path in ("/", "/metrics", "/livez", "/readyz", "/nowhere"):
+            response = await running.get(path)
+            pages.append(f"{response.headers} {response.text}")
+
+    def status(running: Running) -> Callable[[], dict[str, Any]]:
+        return lambda: _status(config, running.health, Ledger())
+
+    serving(body)
+    shown = " ".join(pages)
+    assert "http://falco/k8s-audit" in shown
+    for secret in secrets:
+        assert secret not in shown
