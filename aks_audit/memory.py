@@ -10,7 +10,7 @@ import ctypes
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
-LARGE_BYTES = 256 * 1024
+LARGE_BYTES = 128 * 1024
 """From this size on memory is mapped, and given back when it is freed. A typical hub event of
 32 KB, and all that is made of it, stays on the heap, where it is cheaper."""
 

@@ -7,7 +7,7 @@ else is not 2xx speaks of the endpoint, which may be well again later.
 
 import email.utils
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC
 from http import HTTPStatus
@@ -18,7 +18,6 @@ import trio
 from .config import SinkConfig
 from .errors import Rejected, Retryable
 from .metrics import Metrics
-from .model import Item
 
 PAYLOAD_FAULTS = frozenset(
     {
@@ -34,21 +33,42 @@ RETRY_AFTER_MAX_S = 300.0
 
 _LIST_HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":['
 _LIST_TAIL = b"]}"
-EMPTY_LIST = _LIST_HEAD + _LIST_TAIL
-LIST_OVERHEAD = len(EMPTY_LIST)
+LIST_OVERHEAD = len(_LIST_HEAD + _LIST_TAIL)
 """Bytes that an EventList adds around its joined items."""
 
 
-def encode(items: Sequence[Item]) -> bytes:
-    """The body of a POST: one event as it is, several as an EventList of their bytes."""
-    return join([item.event.raw for item in items])
+PIECE_BYTES = 512 * 1024
+"""A larger body is put together piece by piece, while it is sent: every sender may be sending one
+at the same time, of POSTBATCHMAXBYTES, and its events are in memory already."""
 
 
-def join(events: Sequence[bytes]) -> bytes:
-    """Audit events as one body: their bytes, untouched."""
-    if len(events) == 1:
-        return events[0]
-    return b"".join((_LIST_HEAD, b",".join(events), _LIST_TAIL))
+class Body(httpx.AsyncByteStream):
+    """The body of a POST: one event as it is, else an EventList of the events' untouched bytes."""
+
+    def __init__(self, events: Sequence[bytes]) -> None:
+        self._events = events
+        self.size = sum(map(len, events))
+        if len(events) != 1:
+            self.size += LIST_OVERHEAD + max(0, len(events) - 1)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces():
+            yield piece
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, in order."""
+        events = self._events
+        if len(events) == 1:
+            yield events[0]
+            return
+        lead, size, part = _LIST_HEAD, 0, list[bytes]()
+        for event in events:
+            if size >= PIECE_BYTES:
+                yield lead + b",".join(part)
+                lead, size, part = b",", 0, []
+            part.append(event)
+            size += len(event)
+        yield lead + b",".join(part) + _LIST_TAIL
 
 
 class Poster:
@@ -57,16 +77,17 @@ class Poster:
     def __init__(self, client: httpx.AsyncClient, config: SinkConfig, metrics: Metrics) -> None:
         self._client = client
         self._url = httpx.URL(config.url.reveal())
+        self._headers = [(b"Host", self._url.netloc), (b"Content-Type", b"application/json")]
         self._timeout_s = config.timeout_s
         self._metrics = metrics
 
-    async def post(self, body: bytes) -> None:
-        """Post a body of JSON. Raises Retryable or Rejected."""
+    async def post(self, events: Sequence[bytes]) -> None:
+        """Post audit events, none as well. Raises Retryable or Rejected."""
         started = trio.current_time()
         label = "error"
         try:
             with trio.fail_after(self._timeout_s):
-                response = await self._send(body)
+                response = await self._send(Body(events))
             label = str(response.status_code)
         except trio.TooSlowError as error:
             # Falco may have taken it all the same: it answers late under load.
@@ -79,10 +100,9 @@ class Poster:
             self._metrics.post_seconds.observe(trio.current_time() - started)
         _classify(response)
 
-    async def _send(self, body: bytes) -> httpx.Response:
-        request = httpx.Request(
-            "POST", self._url, headers={"Content-Type": "application/json"}, content=body
-        )
+    async def _send(self, body: Body) -> httpx.Response:
+        headers = [*self._headers, (b"Content-Length", b"%d" % body.size)]
+        request = httpx.Request("POST", self._url, headers=headers, stream=body)
         response = await self._client.send(request, stream=True)
         try:
             read = 0

@@ -25,7 +25,7 @@ from .deadletter import DeadLetter, Store
 from .errors import Fatal, Rejected, Retryable
 from .metrics import Metrics
 from .model import AuditEvent
-from .post import LIST_OVERHEAD, Poster, join, open_poster
+from .post import LIST_OVERHEAD, Poster, open_poster
 from .ratelimit import RateLimiter, Unlimited
 from .retry import retry_pause_s
 from .routes import Router
@@ -217,7 +217,7 @@ class _Replayer:
         for name, raws in by_route.items():
             for batch in _batches(self._sink, raws):
                 await self._limiter.acquire(len(batch))
-                await _post(self._sink, self._posters[name], join(batch))
+                await _post(self._sink, self._posters[name], batch)
 
 
 def readable(letter: DeadLetter, *, name_cluster: bool = False) -> list[AuditEvent]:
@@ -251,12 +251,12 @@ def _batches(config: SinkConfig, events: Sequence[bytes]) -> Iterator[list[bytes
         yield batch
 
 
-async def _post(config: SinkConfig, poster: Poster, body: bytes) -> None:
+async def _post(config: SinkConfig, poster: Poster, events: Sequence[bytes]) -> None:
     """Post with the retries of the configuration. Raises Rejected, or Fatal after the last."""
     retries = 0
     while True:
         try:
-            await poster.post(body)
+            await poster.post(events)
         except Retryable as fault:
             retries += 1
             if retries > config.max_retries:

@@ -25,7 +25,7 @@ from .health import Heartbeat
 from .logs import get_logger
 from .metrics import Metrics
 from .model import Item, Outcome
-from .post import EMPTY_LIST, LIST_OVERHEAD, Poster, encode, open_poster
+from .post import LIST_OVERHEAD, Poster, open_poster
 from .ratelimit import RateLimiter, Unlimited
 from .retry import retry_pause_s
 from .undeliverable import Undeliverable
@@ -173,14 +173,15 @@ class Sender:
         sink = self._sink
         self._heartbeat.expect(within_s=3 * self._config.timeout_s + SLACK_S)
         sink.metrics.batch_events.observe(len(items))
+        events = [item.event.raw for item in items]
         try:
-            await self._poster.post(encode(items))
+            await self._poster.post(events)
         except Rejected as fault:
             if len(items) > 1:
                 raise
             await self._check_the_judge(fault)
             # Perhaps it was sick only a moment ago: who is refused has to be refused again.
-            await self._poster.post(encode(items))
+            await self._poster.post(events)
         sink.gate.release()
 
     async def _check_the_judge(self, fault: Rejected) -> None:
@@ -190,7 +191,7 @@ class Sender:
         have anything against; whoever refuses it (a proxy, a wrong path) is sick.
         """
         try:
-            await self._poster.post(EMPTY_LIST)
+            await self._poster.post([])
         except Rejected as verdict:
             raise Retryable(
                 f"it refuses even an empty list: {verdict.reason}", status=verdict.status

@@ -20,7 +20,7 @@ from aks_audit.lanes import Lane
 from aks_audit.ledger import PartitionLedger
 from aks_audit.metrics import Metrics
 from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Position
-from aks_audit.post import Poster
+from aks_audit.post import Body, Poster
 from aks_audit.routes import DEFAULT
 from aks_audit.sink import Sink
 from aks_audit.undeliverable import Undeliverable
@@ -108,6 +108,11 @@ def make_items(
     return [make_item(raw, ledger, json.loads(raw)["auditID"]) for raw in raws], ledger
 
 
+def posted(items: Iterable[Item]) -> bytes:
+    """The body of a POST of items."""
+    return b"".join(Body([item.event.raw for item in items]).pieces())
+
+
 def sized_item(size: int) -> Item:
     """An item of that many bytes, which need not be JSON."""
     return make_item(b"x" * size, PartitionLedger("0", START_OF_STREAM))
@@ -182,9 +187,8 @@ class ScriptedPoster(Poster):
         self.posts: list[tuple[float, list[str]]] = []
         self.under_way = 0
 
-    async def post(self, body: bytes) -> None:
-        parsed = json.loads(body)
-        events = parsed["items"] if parsed["kind"] == "EventList" else [parsed]
+    async def post(self, raws: Sequence[bytes]) -> None:
+        events = list(map(json.loads, raws))
         self.posts.append((trio.current_time(), [event["auditID"] for event in events]))
         self.under_way += 1
         try:

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aks_audit.channel import Channel
-from aks_audit.post import LIST_OVERHEAD, encode
+from aks_audit.post import LIST_OVERHEAD
 from demo.judge import Accepted, judge
-from tests.helpers import audit_event, examples, in_virtual_time, make_items
+from tests.helpers import audit_event, examples, in_virtual_time, make_items, posted
 
 audit_events = st.builds(
     lambda number, note, pad: audit_event(f"id-{number}", note=note, pad="x" * pad),
@@ -29,7 +29,7 @@ def test_batches_keep_to_their_bounds_and_to_the_bytes(
         rest = raws
         while channel.waiting:
             batch = await channel.take(max_events, max_bytes - LIST_OVERHEAD)
-            body = encode(batch)
+            body = posted(batch)
             assert len(batch) <= max_events
             assert len(body) <= max_bytes or len(batch) == 1
             verdicts = judge(body)
@@ -47,7 +47,7 @@ def test_batches_keep_to_their_bounds_and_to_the_bytes(
 @given(st.lists(audit_events, min_size=1, max_size=10))
 def test_a_body_parses_to_its_items(raws: list[bytes]) -> None:
     items, _ = make_items(raws)
-    body = encode(items)
+    body = posted(items)
     known = json.loads(body)
     if len(raws) == 1:
         assert body == raws[0]

@@ -5,11 +5,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aks_audit.model import AuditEvent, Skip
-from aks_audit.post import encode
 from aks_audit.unpack import unpack
 from demo.judge import Dropped, judge
 from tests.corpus import texts, values
-from tests.helpers import audit_event, envelope, examples, make_items, record
+from tests.helpers import audit_event, envelope, examples, make_items, posted, record
 
 extras = st.dictionaries(
     st.sampled_from(["verb", "user", "requestObject", "responseObject", "annotations"]) | texts,
@@ -153,10 +152,10 @@ def check_any(body: bytes) -> None:
         assert event.raw == event.raw.strip()
     if len(events) > 1:
         # Falco parses the list as a whole: no event may cost the others.
-        assert len(judge(encode(make_items([e.raw for e in events])[0]))) == len(events)
+        assert len(judge(posted(make_items([e.raw for e in events])[0]))) == len(events)
         assert not any(
             isinstance(verdict, Dropped) and verdict.whole_body
-            for verdict in judge(encode(make_items([e.raw for e in events])[0]))
+            for verdict in judge(posted(make_items([e.raw for e in events])[0]))
         )
 
 

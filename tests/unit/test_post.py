@@ -13,12 +13,13 @@ from aks_audit.metrics import Metrics
 from aks_audit.post import (
     ANSWER_MAX_BYTES,
     LIST_OVERHEAD,
+    PIECE_BYTES,
     RETRY_AFTER_MAX_S,
+    Body,
     Poster,
-    encode,
     retry_after_s,
 )
-from tests.helpers import audit_event, in_virtual_time, make_items, url_config
+from tests.helpers import audit_event, in_virtual_time, make_items, posted, url_config
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
@@ -31,7 +32,7 @@ def post(handler: Handler, url: str = "http://falco/k8s-audit", timeout_s: float
     async def main() -> None:
         transport = httpx.MockTransport(handler)
         async with httpx.AsyncClient(transport=transport, timeout=None) as client:
-            await Poster(client, config, metrics).post(b"{}")
+            await Poster(client, config, metrics).post([b"{}"])
 
     in_virtual_time(main)
     return metrics
@@ -63,21 +64,33 @@ def count(metrics: Metrics, label: str) -> float:
 def test_one_event_is_encoded_as_it_is() -> None:
     raw = audit_event(note="ü").replace(b'":', b'" :\n')
     items, _ = make_items([raw])
-    assert encode(items) == raw
+    assert posted(items) == raw
 
 
-@pytest.mark.parametrize("count", [2, 3, 400])
+@pytest.mark.parametrize("count", [0, 2, 3, 400])
 def test_several_events_are_a_list_of_their_bytes(count: int) -> None:
     items, _ = make_items(count)
-    body = encode(items)
+    body = posted(items)
     known = json.loads(body)
     assert known == {
         "kind": "EventList",
         "apiVersion": "audit.k8s.io/v1",
         "items": [json.loads(item.event.raw) for item in items],
     }
-    assert len(body) == sum(len(item.event.raw) + 1 for item in items) - 1 + LIST_OVERHEAD
+    joined = sum(len(item.event.raw) + 1 for item in items) - (count > 0)
+    assert len(body) == joined + LIST_OVERHEAD
     assert all(item.event.raw in body for item in items)
+
+
+def test_a_large_body_is_put_together_in_pieces() -> None:
+    events = [audit_event(f"id-{number}", padding="x" * 200_000) for number in range(12)]
+    body = Body(events)
+    pieces = list(body.pieces())
+    assert len(pieces) > 3
+    assert max(map(len, pieces)) < PIECE_BYTES + 201_000
+    assert sum(map(len, pieces)) == body.size
+    known = json.loads(b"".join(pieces))
+    assert known["items"] == [json.loads(event) for event in events]
 
 
 def test_a_request_is_what_the_webhook_asks_for() -> None:
@@ -85,6 +98,7 @@ def test_a_request_is_what_the_webhook_asks_for() -> None:
 
     async def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
+        await request.aread()
         return answer(200)
 
     post(handler)
