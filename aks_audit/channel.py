@@ -9,8 +9,10 @@ A trio memory channel counts items only and hands them out one by one; here a
 receiver takes, in one step, a batch of whatever is waiting.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 
 import trio
 
@@ -19,6 +21,9 @@ from .model import Item
 MAX_EVENTS = 65_536
 """Audit events in flight at most, whatever their size: with all the bookkeeping
 around an event (about 700 bytes) this bounds what INFLIGHTMAXBYTES does not count."""
+
+
+_raw = attrgetter("event.raw")
 
 
 class EndOfChannel(Exception):  # noqa: N818 - trio's own name for it
@@ -37,7 +42,11 @@ class Channel:
         self._idle = trio.Event()
         self._idle.set()
         self._closed = False
-        self._out = 0
+        self._waiting_bytes = 0
+        self._taken_at = -math.inf
+        self._pacing = False
+        self._pacer = trio.lowlevel.ParkingLot()
+        self._enough = (1, 1)
         self.events_in_flight = 0
         self.bytes_in_flight = 0
 
@@ -62,14 +71,17 @@ class Channel:
         while self.full:
             await self._senders.park()
 
-    def admit(self, items: Sequence[Item]) -> None:
-        """Count items as in flight that go another way than through the queue."""
-        if not items:
-            return
+    def admit(self, items: Sequence[Item]) -> int:
+        """Count items as in flight; returns their bytes.
+
+        By itself it is for what goes another way than through the queue.
+        """
+        size = sum(map(len, map(_raw, items)))
         self.events_in_flight += len(items)
-        self.bytes_in_flight += sum(len(item.event.raw) for item in items)
-        if self._idle.is_set():
+        self.bytes_in_flight += size
+        if items and self._idle.is_set():
             self._idle = trio.Event()
+        return size
 
     def put(self, items: Sequence[Item]) -> None:
         """Put the items of one hub event in, at once.
@@ -79,55 +91,80 @@ class Channel:
         if not items:
             return
         self._items.extend(items)
-        self.admit(items)
-        self._receivers.unpark(count=1)
+        self._waiting_bytes += self.admit(items)
+        if not self._pacing:
+            self._receivers.unpark()
+        elif (
+            self.full
+            or len(self._items) >= self._enough[0]
+            or self._waiting_bytes >= self._enough[1]
+        ):
+            self._pacer.unpark()
 
-    async def take(self, max_events: int, max_bytes: int, *, linger_s: float = 0.0) -> list[Item]:
+    async def take(self, max_events: int, max_bytes: int, *, pace_s: float = 0.0) -> list[Item]:
         """Wait for an item, then take whatever else is waiting, up to the bounds.
 
         Always takes at least one, even one that is larger than ``max_bytes``.
-        Never waits for more than the first, unless it is told to linger, which
-        is Nagle's rule (RFC 896): while no batch is out, it takes at once; else
-        it waits until ``max_events`` are waiting or a batch comes `back`, for
-        ``linger_s`` at most. Raises EndOfChannel.
+        What does not fill a batch is taken ``pace_s`` after the last batch at
+        the earliest: after a rest at once, in a steady stream that often.
+        Raises EndOfChannel.
         """
-        while True:
-            while not self._items:
-                if self._closed:
-                    raise EndOfChannel
-                await self._receivers.park()
-            if not linger_s or not self._may_linger(max_events):
-                break
-            with trio.move_on_after(linger_s) as lingering:
-                while self._may_linger(max_events):
-                    await self._receivers.park()
-            if lingering.cancelled_caught and self._items:
-                break
-        self._out += 1
+        while self._pacing or not self._items:
+            if self._closed and not self._items:
+                raise EndOfChannel
+            await self._receivers.park()
+        await self._keep_pace(max_events, max_bytes, pace_s)
+        self._taken_at = trio.current_time()
+        if len(self._items) <= max_events and self._waiting_bytes + len(self._items) <= max_bytes:
+            batch = list(self._items)
+            self._items.clear()
+            self._waiting_bytes = 0
+        else:
+            batch = self._take_some(max_events, max_bytes)
+        if self._closed:
+            self._receivers.unpark_all()
+        elif self._items:
+            self._receivers.unpark()
+        return batch
+
+    async def _keep_pace(self, max_events: int, max_bytes: int, pace_s: float) -> None:
+        """Wait until the next batch is due: full, or late enough after the last one."""
+        self._pacing = True
+        try:
+            with trio.move_on_at(self._taken_at + pace_s):
+                while not (
+                    self._closed
+                    or self.full
+                    or len(self._items) >= max_events
+                    or self._waiting_bytes >= max_bytes
+                    or trio.current_time() >= self._taken_at + pace_s
+                ):
+                    # One receiver waits here for all: who puts wakes nobody until it is enough.
+                    self._enough = max_events, max_bytes
+                    await self._pacer.park()
+        except trio.Cancelled:
+            self._receivers.unpark()
+            raise
+        finally:
+            self._pacing = False
+
+    def _take_some(self, max_events: int, max_bytes: int) -> list[Item]:
         batch = [self._items.popleft()]
         size = len(batch[0].event.raw)
         while self._items and len(batch) < max_events:
             # One byte more for the comma that joins it to the batch.
-            size += len(self._items[0].event.raw) + 1
-            if size > max_bytes:
+            more = len(self._items[0].event.raw)
+            if size + len(batch) + more > max_bytes:
                 break
             batch.append(self._items.popleft())
-        if self._items:
-            self._receivers.unpark(count=1)
+            size += more
+        self._waiting_bytes -= size
         return batch
-
-    def _may_linger(self, max_events: int) -> bool:
-        return 0 < len(self._items) < max_events and self._out > 0 and not self._closed
-
-    def back(self) -> None:
-        """Note that a batch that was taken is posted: nobody lingers for it any more."""
-        self._out -= 1
-        self._receivers.unpark(count=1)
 
     def settle(self, items: Sequence[Item]) -> None:
         """Give back the room of items that are done."""
         self.events_in_flight -= len(items)
-        self.bytes_in_flight -= sum(len(item.event.raw) for item in items)
+        self.bytes_in_flight -= sum(map(len, map(_raw, items)))
         if not self.full:
             self._senders.unpark_all()
         if self.events_in_flight == 0:
@@ -140,4 +177,5 @@ class Channel:
     def close(self) -> None:
         """Let the receivers end once they have taken what is waiting."""
         self._closed = True
+        self._pacer.unpark_all()
         self._receivers.unpark_all()

@@ -36,18 +36,18 @@ class Window:
         self._young: dict[Key, Entry] = {}
         self._old: dict[Key, Entry] = {}
 
-    def find(self, key: "Key") -> Entry | None:
-        """The hub event in which an event came first, if it is remembered."""
-        return self._young.get(key) or self._old.get(key)
+    def meet(self, key: "Key", entry: Entry) -> Entry | None:
+        """The hub event in which an event came first; None if this is it, which is remembered."""
+        young = self._young
+        first = young.get(key) or self._old.get(key)
+        if first is None:
+            if len(young) >= self._half:
+                self._old, self._young = young, {}
+            self._young[key] = entry
+        return first
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
-
-    def add(self, key: "Key", entry: Entry) -> None:
-        """Remember an event."""
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        self._young[key] = entry
 
 
 Key = tuple[int, int]

@@ -8,6 +8,7 @@ its partition's checkpoint for good.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from operator import attrgetter
 
 import msgspec
@@ -16,7 +17,7 @@ import trio
 from .annotate import annotate
 from .audit import summarise
 from .config import EventsConfig
-from .dedup import Key, Window, key_of
+from .dedup import Window, key_of
 from .health import Heartbeat
 from .lanes import Lane
 from .ledger import Entry, PartitionLedger
@@ -60,6 +61,14 @@ class Intake:
         self._max_event_bytes = max_event_bytes
         self._log_events = log_events
         self._clusters: set[str] = set()
+        # Looking up a metric's labels costs as much as unpacking an event.
+        self._received = cache(
+            lambda partition: (
+                metrics.hub_events.labels(partition),
+                metrics.hub_bytes.labels(partition),
+            )
+        )
+        self._forwarded = cache(lambda cluster: metrics.clusters.labels(cluster, "forwarded"))
         self.heartbeat = Heartbeat(trio.current_time)
 
     async def forward(self, ledger: PartitionLedger, event: HubEvent) -> None:
@@ -68,12 +77,11 @@ class Intake:
             self._metrics.redelivered.inc()
             return
         self.heartbeat.expect(within_s=STEP_S)
-        self._metrics.hub_events.labels(event.partition).inc()
-        self._metrics.hub_bytes.labels(event.partition).inc(len(event.body))
+        hub_events, hub_bytes = self._received(event.partition)
+        hub_events.inc()
+        hub_bytes.inc(len(event.body))
         events, skipped = self._sift(event)
-        by_lane: dict[str, list[AuditEvent]] = {}
-        for audit_event in events:
-            by_lane.setdefault(self._router.route(audit_event), []).append(audit_event)
+        by_lane = self._router.sort(events)
         for name in self._needed(by_lane, skipped):
             self.heartbeat.rest()
             await self._lanes[name].channel.room()
@@ -86,7 +94,7 @@ class Intake:
             self.heartbeat.rest()
 
     def _needed(
-        self, by_lane: Mapping[str, list[AuditEvent]], skipped: Sequence[Skipped]
+        self, by_lane: Mapping[str, Sequence[AuditEvent]], skipped: Sequence[Skipped]
     ) -> Collection[str]:
         """The lanes that have to have room: the dead letters of all go by the default one."""
         if any(skip.reason in FAULTS for skip in skipped):
@@ -100,7 +108,9 @@ class Intake:
         limit = self._max_event_bytes
         if self._config.annotate_cluster:
             events = [_name_cluster(audit_event, limit) for audit_event in events]
-        if any(len(each.raw) > limit for each in events):
+        # Mending makes an event three times as long at most (U+FFFD for each byte), and salvage
+        # adds two times and a mark: of most bodies no event need be measured.
+        if 4 * len(event.body) > limit and any(len(each.raw) > limit for each in events):
             skipped += [_too_large(each, limit) for each in events if len(each.raw) > limit]
             events = [each for each in events if len(each.raw) <= limit]
         return events, skipped
@@ -109,53 +119,49 @@ class Intake:
         self,
         ledger: PartitionLedger,
         event: HubEvent,
-        by_lane: Mapping[str, list[AuditEvent]],
+        by_lane: Mapping[str, Sequence[AuditEvent]],
         skipped: Sequence[Skipped],
     ) -> None:
         """Open the hub event in the ledger and put its events into their lanes, at once."""
         missing = event.position.sequence_number - ledger.seen - 1
-        fresh, waiting = self._find_duplicates(by_lane)
         broken = [skip for skip in skipped if skip.reason in FAULTS]
-        ticket = ledger.open(event, sum(map(len, fresh.values())) + len(waiting) + len(broken))
+        ticket = ledger.open(event, sum(map(len, by_lane.values())) + len(broken))
         if ticket is None:  # redelivered, which `forward` has seen
             return
         if missing:
             self._report_gap(event, missing)
-        for first in waiting:
-            ticket.follow(first)
         for skip in skipped:
             self._metrics.skipped.labels(skip.reason).inc()
         self._bury(event, ticket, broken)
-        for name, audit_events in fresh.items():
-            items = [Item(each, ticket, event.enqueued_at) for each in audit_events.values()]
+        for name, events in by_lane.items():
+            fresh = self._fresh(name, events, ticket)
+            items = [Item(each, ticket, event.enqueued_at) for each in fresh]
             self._report(items)
             self._lanes[name].channel.put(items)
-            if self._window is not None:
-                for key in audit_events:
-                    self._window.add(key, ticket)
 
-    def _find_duplicates(
-        self, by_lane: Mapping[str, list[AuditEvent]]
-    ) -> tuple[dict[str, dict[Key, AuditEvent]], list[Entry]]:
-        """The events to post, by lane and key; for each copy of an open one, whom to wait for."""
-        fresh: dict[str, dict[Key, AuditEvent]] = {}
-        waiting: list[Entry] = []
-        for name, events in by_lane.items():
-            kept = fresh[name] = {}
-            filters, window = self._config.filters, self._window
-            for number, event in enumerate(events):
-                if filters is not None and filters.drops(event):
-                    self._count("filtered", event)
-                    continue
-                key = key_of(event, name) if window is not None else (number, 0)
-                first = window.find(key) if window is not None else None
-                if first is None and key not in kept:
-                    kept[key] = event
-                    continue
-                self._count("duplicate", event)
-                if first is not None and first.open:
-                    waiting.append(first)
-        return fresh, waiting
+    def _fresh(
+        self, lane: str, events: Sequence[AuditEvent], ticket: Entry
+    ) -> Sequence[AuditEvent]:
+        """The events that are to be posted; the others are settled, or follow their first copy."""
+        filters, window = self._config.filters, self._window
+        if filters is None and window is None:
+            return events
+        fresh: list[AuditEvent] = []
+        for event in events:
+            if filters is not None and filters.drops(event):
+                self._count("filtered", event)
+                ticket.settle()
+                continue
+            first = window.meet(key_of(event, lane), ticket) if window is not None else None
+            if first is None:
+                fresh.append(event)
+                continue
+            self._count("duplicate", event)
+            if first is not ticket and first.open:
+                ticket.follow(first)
+            else:
+                ticket.settle()
+        return fresh
 
     def _bury(self, event: HubEvent, ticket: Entry, broken: Sequence[Skipped]) -> None:
         """Have what may hide an audit event kept as dead letters."""
@@ -169,7 +175,7 @@ class Intake:
     def _report(self, items: Sequence[Item]) -> None:
         """Count the events that go on, and log what is worth a line."""
         for cluster, count in Counter(map(_cluster, items)).items():
-            self._metrics.clusters.labels(self._label(cluster), "forwarded").inc(count)
+            self._forwarded(self._label(cluster)).inc(count)
         for item in items:
             if item.event.salvaged:
                 self._count("salvaged", item.event)
@@ -178,7 +184,8 @@ class Intake:
                     audit_id=item.event.audit_id,
                     **_where(item),
                 )
-            if self._log_events:
+        if self._log_events:
+            for item in items:
                 log.debug("audit event", **_where(item), **summarise(item.event))
 
     def _count(self, kind: str, event: AuditEvent) -> None:

@@ -35,18 +35,20 @@ class Entry:
         """The partition's id."""
         return self._owner.partition
 
-    def settle(self) -> None:
-        """Note that one more record of the hub event is done."""
-        if self.open == 0:
-            raise ValueError(f"all records of {self.position} are settled already")
-        settled = [self]
+    def settle(self, count: int = 1) -> None:
+        """Note that so many more records of the hub event are done."""
+        if self.open < count:
+            raise ValueError(f"{count} of the {self.open} open records of {self.position} settled")
+        self.open -= count
+        settled = [] if self.open else [self]
         while settled:
             entry = settled.pop()
-            entry.open -= 1
-            if entry.open == 0:
-                entry._owner.advance()  # noqa: SLF001 - another entry, the same class
-                settled += entry._followers or ()  # noqa: SLF001 - the same
-                entry._followers = None  # noqa: SLF001
+            entry._owner.advance()  # noqa: SLF001 - another entry, the same class
+            followers, entry._followers = entry._followers or (), None  # noqa: SLF001 - the same
+            for follower in followers:
+                follower.open -= 1
+                if follower.open == 0:
+                    settled.append(follower)
 
     def follow(self, other: "Entry") -> None:
         """Have one of this hub event's records settle when another hub event is done.

@@ -14,7 +14,7 @@ Three readings, each more patient and slower than the one before it:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -32,11 +32,10 @@ names are shorter than this."""
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """What a record says of itself, beside its log."""
+    """Where a record says that its log comes from."""
 
     category: str = ""
     cluster: str = ""
-    time: str = ""
 
 
 class _Properties(msgspec.Struct, gc=False):
@@ -90,8 +89,11 @@ _ABSENT = (b"", b"null")
 _BEGINS_ENVELOPE = re.compile(rb'\s*\{\s*"records"\s*:\s*\[')
 _LOG = re.compile(rb'"log"\s*:')
 
-Reading = tuple[bytes, Refused | None, Origin]
-"""A log line, or the bytes that should have held one and what is wrong with them; its origin."""
+NOWHERE = Origin()
+
+Reading = tuple[bytes, Refused | None, Origin, str]
+"""A log line, or the bytes that should have held one and what is wrong with them; its origin, and
+the record's time."""
 
 
 def cluster_name(resource_id: str) -> str:
@@ -100,34 +102,45 @@ def cluster_name(resource_id: str) -> str:
     >>> cluster_name("/SUBSCRIPTIONS/X/…/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/PROD")
     'prod'
     """
-    return _cluster_name(resource_id) if len(resource_id) <= RESOURCE_ID_MAX else ""
-
-
-@lru_cache(maxsize=4096)
-def _cluster_name(resource_id: str) -> str:
+    if len(resource_id) > RESOURCE_ID_MAX:
+        return ""
     _, found, rest = resource_id.lower().partition("/managedclusters/")
     return rest.partition("/")[0] if found else ""
 
 
-def read(body: bytes) -> Iterator[Reading]:
+def _origin(category: str, resource_id: str) -> Origin:
+    if len(category) + len(resource_id) > RESOURCE_ID_MAX:  # not to be remembered
+        return Origin(category[:CATEGORY_MAX], cluster_name(resource_id))
+    return _known_origin(category, resource_id)
+
+
+@lru_cache(maxsize=4096)
+def _known_origin(category: str, resource_id: str) -> Origin:
+    return Origin(category[:CATEGORY_MAX], cluster_name(resource_id))
+
+
+def read(body: bytes) -> Iterable[Reading]:
     """The log lines of a body. Never raises: what cannot be read comes with the reason."""
     try:
         records = _envelope.decode(body).records
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_patiently(body)
-    return map(_reading, records)
-
-
-def _reading(record: _Record) -> Reading:
-    origin = Origin(record.category[:CATEGORY_MAX], cluster_name(record.resource_id), record.time)
-    return record.properties.log.encode(), None, origin
+    return [
+        (
+            record.properties.log.encode(),
+            None,
+            _origin(record.category, record.resource_id),
+            record.time,
+        )
+        for record in records
+    ]
 
 
 def _read_patiently(body: bytes) -> Iterator[Reading]:
     """Read a body record by record."""
     body = body.removeprefix(BOM)
     if not body.strip():
-        yield body, (Skip.EMPTY, "the body is empty"), Origin()
+        yield body, (Skip.EMPTY, "the body is empty"), NOWHERE, ""
         return
     try:
         records = _raw_envelope.decode(body).records
@@ -142,23 +155,29 @@ def _read_patiently(body: bytes) -> Iterator[Reading]:
 
 def _read_record(record: bytes) -> Reading:
     """Read a record, which may be malformed."""
-    origin = Origin()
+    origin, time = NOWHERE, ""
     text = record = _as_utf8(record)
     try:
         known = _raw_record.decode(record)
-        origin = _origin(known.category, known.resource_id, known.time)
+        origin, time = _claims(known.category, known.resource_id, known.time)
         text = bytes(known.properties)
         if text.startswith(b'"'):  # seen in the wild: an object in a JSON string
             text = mend(_string.decode(text).encode())
         line = text if text in _ABSENT else bytes(_raw_properties.decode(text).log)
         if line in _ABSENT:
-            return record, (Skip.NO_LOG, ""), origin
-        return (_string.decode(line).encode() if line.startswith(b'"') else line), None, origin
+            return record, (Skip.NO_LOG, ""), origin, time
+        return (
+            (_string.decode(line).encode() if line.startswith(b'"') else line),
+            None,
+            origin,
+            time,
+        )
     except msgspec.DecodeError as error:
-        return record, (Skip.BROKEN_RECORD, str(error)), origin
+        return record, (Skip.BROKEN_RECORD, str(error)), origin, time
     except RecursionError:
         deep = _find_log(text)
-        return (deep, None, origin) if deep else (record, (Skip.TOO_DEEP, ""), origin)
+        refused = None if deep else (Skip.TOO_DEEP, "")
+        return deep or record, refused, origin, time
 
 
 def _as_utf8(text: bytes) -> bytes:
@@ -169,11 +188,13 @@ def _as_utf8(text: bytes) -> bytes:
     return text.decode(errors="replace").encode()
 
 
-def _origin(category: object, resource_id: object, time: object) -> Origin:
+def _claims(category: object, resource_id: object, time: object) -> tuple[Origin, str]:
+    """What a record says of itself, as far as it is text."""
+
     def text(value: object) -> str:
         return value if isinstance(value, str) else ""
 
-    return Origin(text(category)[:CATEGORY_MAX], cluster_name(text(resource_id)), text(time))
+    return _origin(text(category), text(resource_id)), text(time)
 
 
 def _read_bare(body: bytes) -> Iterator[Reading]:
@@ -189,29 +210,29 @@ def _read_bare(body: bytes) -> Iterator[Reading]:
         return
     if known.kind == "EventList" and known.items is not None:
         for item in known.items:
-            yield bytes(item), None, Origin()
+            yield bytes(item), None, NOWHERE, ""
     elif known.kind == "Event":
-        yield body, None, Origin()
+        yield body, None, NOWHERE, ""
     elif known.properties:
         yield _read_record(body)
     else:
-        yield body, (Skip.NOT_ENVELOPE, 'the body is no envelope {"records": […]}'), Origin()
+        yield body, (Skip.NOT_ENVELOPE, 'the body is no envelope {"records": […]}'), NOWHERE, ""
 
 
 def _read_malformed(body: bytes, wrong: str) -> Iterator[Reading]:
     """Read a body that is not one JSON text."""
     mended = mend(_as_utf8(body))
     if mended != body:
-        for raw, refused, origin in _read_patiently(mended):
+        for raw, refused, origin, time in _read_patiently(mended):
             # What cannot be read is kept as it came; what can is read as it was mended.
-            yield (body if refused and raw == mended else raw), refused, origin
+            yield (body if refused and raw == mended else raw), refused, origin, time
         return
     lines = [line for line in body.split(b"\n") if line.strip()]
     if _are_documents(lines):
         for line in lines:
             yield from _read_patiently(line)
     elif begins_like_audit(body):
-        yield body, None, Origin()  # a bare audit event that was cut
+        yield body, None, NOWHERE, ""  # a bare audit event that was cut
     else:
         yield from _read_cut(body, wrong)
 
@@ -227,7 +248,7 @@ def _read_cut(body: bytes, wrong: str) -> Iterator[Reading]:
     """Read the records of an envelope that ends too early, or in which one is malformed."""
     envelope = _BEGINS_ENVELOPE.match(body)
     if envelope is None:
-        yield body, (Skip.BROKEN_BODY, wrong), Origin()
+        yield body, (Skip.BROKEN_BODY, wrong), NOWHERE, ""
         return
     for record, whole in elements(body, envelope.end()):
         if whole:
@@ -235,7 +256,7 @@ def _read_cut(body: bytes, wrong: str) -> Iterator[Reading]:
         else:
             yield from _read_cut_record(record)
     # What lies behind the cut is lost: the body is kept as evidence.
-    yield body, (Skip.CUT_BODY, wrong), Origin()
+    yield body, (Skip.CUT_BODY, wrong), NOWHERE, ""
 
 
 def _read_cut_record(record: bytes) -> Iterator[Reading]:
@@ -246,7 +267,8 @@ def _read_cut_record(record: bytes) -> Iterator[Reading]:
     except ValueError:
         known = {}
     if log and isinstance(known, dict):
-        yield log, None, _origin(*(known.get(key) for key in ("category", "resourceId", "time")))
+        claims = _claims(*(known.get(key) for key in ("category", "resourceId", "time")))
+        yield log, None, *claims
 
 
 def _find_log(text: bytes) -> bytes:

@@ -47,8 +47,8 @@ class Ticket(Protocol):
     def position(self) -> Position:
         """The position of the hub event that the audit event came in."""
 
-    def settle(self) -> None:
-        """Note that one audit event of the hub event is done."""
+    def settle(self, count: int = 1) -> None:
+        """Note that so many audit events of the hub event are done."""
 
 
 class AuditEvent(msgspec.Struct, frozen=True, gc=False):

@@ -211,11 +211,8 @@ class _Replayer:
 
     async def _send_events(self, events: Sequence[AuditEvent]) -> None:
         """Send events where they belong. Raises Rejected or Fatal."""
-        by_route: dict[str, list[bytes]] = {}
-        for event in events:
-            by_route.setdefault(self._router.route(event), []).append(event.raw)
-        for name, raws in by_route.items():
-            for batch in _batches(self._sink, raws):
+        for name, some in self._router.sort(events).items():
+            for batch in _batches(self._sink, [event.raw for event in some]):
                 await self._limiter.acquire(len(batch))
                 await _post(self._sink, self._posters[name], batch)
 

@@ -12,7 +12,7 @@ WEBSINKURL::
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -57,6 +57,15 @@ class Router:
             return DEFAULT
 
         self._find = find
+
+    def sort(self, events: Sequence[AuditEvent]) -> Mapping[str, Sequence[AuditEvent]]:
+        """The events by name of their route, in order."""
+        if not self.routes:
+            return {DEFAULT: events} if events else {}
+        by_route: dict[str, list[AuditEvent]] = {}
+        for event in events:
+            by_route.setdefault(self.route(event), []).append(event)
+        return by_route
 
     def route(self, event: AuditEvent) -> str:
         """The name of an event's route."""

@@ -26,14 +26,14 @@ def unpack(body: bytes, *, received: str = "", mend_cut: bool = True) -> Unpacke
     """
     events: list[AuditEvent] = []
     skipped: list[Skipped] = []
-    for number, (raw, refused, origin) in enumerate(read(body)):
+    for number, (raw, refused, origin, time) in enumerate(read(body)):
         if number == RECORDS_MAX:
             detail = f"more than {RECORDS_MAX} records"
             skipped.append(Skipped(Skip.BROKEN_BODY, "", number, detail, body))
             break
         verdict = refused or judge(raw, origin.cluster, origin.category)
-        if isinstance(verdict, tuple) and mend_cut and verdict[0] in _SALVAGEABLE:
-            verdict = _salvage(raw, origin, received, verdict)
+        if not isinstance(verdict, AuditEvent) and mend_cut and verdict[0] in _SALVAGEABLE:
+            verdict = _salvage(raw, origin, time if is_timestamp(time) else received, verdict)
         if isinstance(verdict, AuditEvent):
             events.append(verdict)
         else:
@@ -42,8 +42,7 @@ def unpack(body: bytes, *, received: str = "", mend_cut: bool = True) -> Unpacke
     return events, skipped
 
 
-def _salvage(raw: bytes, origin: Origin, received: str, why: Refused) -> AuditEvent | Refused:
-    time = origin.time if is_timestamp(origin.time) else received
+def _salvage(raw: bytes, origin: Origin, time: str, why: Refused) -> AuditEvent | Refused:
     try:
         return accept_salvaged(salvage(raw, time), origin.cluster, origin.category)
     except Unsalvageable as error:

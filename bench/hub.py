@@ -19,7 +19,7 @@ def main() -> None:
     """Run until standard input ends."""
     numbers = [float(text) for text in sys.argv[1:]]
     partitions, backlog, records, event_bytes = map(int, numbers[:4])
-    broker = Broker({HUB: partitions})
+    broker = Broker({HUB: partitions}, retention_bytes=4 * 1024**3)
     _publish(broker, backlog, records, event_bytes, partitions)
     with ThreadedEmulator(broker) as emulator:
         print(emulator.connection_string, flush=True)

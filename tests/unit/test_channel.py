@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
@@ -7,6 +9,8 @@ from aks_audit.model import Item
 from tests.helpers import in_virtual_time, make_items, sized_item
 
 ALL = (1000, 10**9)
+Taken = tuple[float, list[int]]
+"""When a batch was taken, and its sizes."""
 
 
 def sized(*sizes: int) -> list[Item]:
@@ -281,81 +285,122 @@ def test_a_sender_that_gives_up_leaves_nothing_behind() -> None:
     in_virtual_time(main)
 
 
-# ---- Nagle's rule ----------------------------------------------------------------------------
+# ---- the pace of batches that are not full -----------------------------------------------------
 
 
-async def timed_take(channel: Channel, max_events: int = 10) -> tuple[float, list[int]]:
-    taken = await channel.take(max_events, 10**6, linger_s=5.0)
+async def timed_take(channel: Channel, max_events: int = 10, max_bytes: int = 100) -> Taken:
+    taken = await channel.take(max_events, max_bytes, pace_s=5.0)
     return trio.current_time(), sizes(taken)
 
 
-def test_nobody_lingers_while_no_batch_is_out() -> None:
+def test_after_a_rest_nothing_waits() -> None:
     async def main() -> None:
         channel = Channel(10**6)
-        channel.put(sized(1))
-        assert await timed_take(channel) == (0, [1])
+        for _ in range(3):
+            await trio.sleep(5)
+            now = trio.current_time()
+            channel.put(sized(1))
+            assert await timed_take(channel) == (now, [1])
 
     in_virtual_time(main)
 
 
-def test_a_taker_lingers_until_a_batch_comes_back() -> None:
+def test_a_steady_stream_is_taken_at_a_steady_pace() -> None:
+    async def main() -> None:
+        channel = Channel(10**6)
+        found: list[Taken] = []
+
+        async def take_all() -> None:
+            with suppress(EndOfChannel):
+                while True:
+                    found.append(await timed_take(channel))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(take_all)
+            for _ in range(12):
+                channel.put(sized(1))
+                await trio.sleep(1)
+            channel.close()
+        assert found == [(0, [1]), (5, [1] * 5), (10, [1] * 5), (12, [1])]
+
+    in_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    ("put", "taken"),
+    [([1] * 11, [1] * 10), ([60, 60], [60])],
+    ids=["events", "bytes"],
+)
+def test_a_full_batch_keeps_no_pace(put: list[int], taken: list[int]) -> None:
     async def main() -> None:
         channel = Channel(10**6)
         channel.put(sized(1))
         await timed_take(channel)
-        found: list[tuple[float, list[int]]] = []
+        channel.put(sized(put[0]))
+        found: list[Taken] = []
 
-        async def linger() -> None:
+        async def take() -> None:
             found.append(await timed_take(channel))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(linger)
-            await trio.sleep(1)
-            channel.put(sized(2))
-            channel.put(sized(3))
+            nursery.start_soon(take)
+            nursery.start_soon(take)
             await trio.sleep(1)
             assert found == []
-            channel.back()
-        assert found == [(2, [2, 3])]
+            channel.put(sized(*put[1:]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert found == [(1, taken)]
+        assert found[1] == (6, put[len(taken) :])
 
     in_virtual_time(main)
 
 
-def test_a_full_batch_does_not_linger() -> None:
+def test_a_full_channel_keeps_no_pace() -> None:
+    async def main() -> None:
+        channel = Channel(50)
+        channel.put(sized(10))
+        channel.settle(await channel.take(10, 100))
+        channel.put(sized(60))
+        assert await timed_take(channel) == (0, [60])
+
+    in_virtual_time(main)
+
+
+def test_the_end_of_the_channel_ends_the_wait() -> None:
     async def main() -> None:
         channel = Channel(10**6)
         channel.put(sized(1))
         await timed_take(channel)
         channel.put(sized(2))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(timed_take, channel, 2)
+            nursery.start_soon(timed_take, channel)
             await trio.sleep(1)
-            channel.put(sized(3))
+            channel.close()
             await trio.testing.wait_all_tasks_blocked()
-            assert channel.waiting == 0
-            assert trio.current_time() == 1
+            assert (channel.waiting, trio.current_time()) == (0, 1)
 
     in_virtual_time(main)
 
 
-def test_lingering_ends() -> None:
+def test_who_gives_up_waiting_leaves_it_to_another() -> None:
     async def main() -> None:
         channel = Channel(10**6)
         channel.put(sized(1))
         await timed_take(channel)
+        found: list[Taken] = []
         channel.put(sized(2))
-        assert await timed_take(channel) == (5, [2])
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as gives_up:
+                gives_up.deadline = trio.current_time() + 1
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(timed_take, channel)
+                    await trio.testing.wait_all_tasks_blocked()
 
-    in_virtual_time(main)
+                    async def take() -> None:
+                        found.append(await timed_take(channel))
 
-
-def test_the_end_of_the_channel_ends_lingering() -> None:
-    async def main() -> None:
-        channel = Channel(10**6)
-        channel.put(sized(1))
-        await timed_take(channel)
-        channel.put(sized(2))
-        channel.close()
-        assert await timed_take(channel) == (0, [2])
+                    nursery.start_soon(take)
+        assert found == [(5, [2])]
 
     in_virtual_time(main)

@@ -32,25 +32,23 @@ def test_an_event_is_told_by_its_bytes_its_cluster_and_its_webhook() -> None:
 
 
 def test_the_last_events_are_remembered_half_the_window_at_least() -> None:
-    entry = opened(PartitionLedger("0", START_OF_STREAM))
-    window = Window(10)
-    keys = [(number, 0) for number in range(1000)]
-    for number, key in enumerate(keys):
-        assert window.find(key) is None
-        window.add(key, entry)
-        assert all(window.find(recent) is entry for recent in keys[max(0, number - 4) : number])
-        assert len(window) <= 10
-        if number >= 10:
-            assert window.find(keys[number - 10]) is None
+    entry, later = (opened(PartitionLedger("0", START_OF_STREAM)) for _ in "ab")
+    for count in range(10, 60):
+        window = Window(10)
+        for number in range(count):
+            assert window.meet((number, 0), entry) is None
+            assert len(window) <= 10
+        assert all(window.meet((number, 0), later) is entry for number in range(count - 5, count))
+        assert window.meet((count - 11, 0), later) is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_smallest_windows_remember_the_last_event(size: int) -> None:
-    entry = opened(PartitionLedger("0", START_OF_STREAM))
+    entry, later = (opened(PartitionLedger("0", START_OF_STREAM)) for _ in "ab")
     window = Window(size)
     for number in range(10):
-        window.add((number, 0), entry)
-        assert window.find((number, 0)) is entry
+        assert window.meet((number, 0), entry) is None
+        assert window.meet((number, 0), later) is entry
 
 
 def measure(make: Callable[[], object]) -> int:
@@ -86,7 +84,7 @@ def test_a_remembered_event_costs_what_is_stated(
         for first in range(0, 2 * size, records):
             entry = opened(ledger, records)
             for number in range(first, first + records):
-                window.add(key_of(event(f"{number:0{id_length}}"), "default"), entry)
+                window.meet(key_of(event(f"{number:0{id_length}}"), "default"), entry)
                 entry.settle()
         assert ledger.open_hub_events == 0
         return window

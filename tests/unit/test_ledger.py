@@ -85,7 +85,7 @@ def test_settling_more_than_there_is_is_an_error() -> None:
     ledger = PartitionLedger("0", START_OF_STREAM)
     entry = opened(ledger, 0)
     entry.settle()
-    with pytest.raises(ValueError, match="settled already"):
+    with pytest.raises(ValueError, match="1 of the 0 open records"):
         entry.settle()
 
 
