@@ -37,7 +37,7 @@ LIST_OVERHEAD = len(_LIST_HEAD + _LIST_TAIL)
 """Bytes that an EventList adds around its joined items."""
 
 
-PIECE_BYTES = 512 * 1024
+PIECE_BYTES = 120 * 1024
 """A larger body is put together piece by piece, while it is sent: every sender may be sending one
 at the same time, of POSTBATCHMAXBYTES, and its events are in memory already."""
 
@@ -61,14 +61,17 @@ class Body(httpx.AsyncByteStream):
         if len(events) == 1:
             yield events[0]
             return
-        lead, size, part = _LIST_HEAD, 0, list[bytes]()
-        for event in events:
+        part, size = [_LIST_HEAD], 0
+        for number, event in enumerate(events):
             if size >= PIECE_BYTES:
-                yield lead + b",".join(part)
-                lead, size, part = b",", 0, []
+                yield b"".join(part)
+                part, size = [], 0
+            if number:
+                part.append(b",")
             part.append(event)
             size += len(event)
-        yield lead + b",".join(part) + _LIST_TAIL
+        part.append(_LIST_TAIL)
+        yield b"".join(part)
 
 
 class Poster:
