@@ -51,6 +51,7 @@ class Handover:
         self._bytes = 0
         self._callbacks: list[asyncio.Future[None]] = []
         self._filled = trio.Event()
+        self._asleep = False
 
     async def put(self, delivery: Delivery) -> None:
         """On the SDK's thread: hand over, waiting while too much has gathered."""
@@ -61,25 +62,29 @@ class Handover:
                 if self._bytes < self._max_bytes:
                     self._waiting.append(delivery)
                     self._bytes += size
+                    wake, self._asleep = self._asleep, False
                     break
                 room = loop.create_future()
                 self._callbacks.append(room)
             await room
-        self._token.run_sync_soon(self._wake, idempotent=True)
+        if wake:
+            self._token.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
         self._filled.set()
 
     async def take(self) -> list[Delivery]:
-        """On trio: wait for hub events, then take all there are."""
-        # There may always be more: the other tasks are to have their turn as well.
-        await trio.lowlevel.checkpoint()
+        """On trio: take all the hub events there are; wait where there are none.
+
+        No checkpoint where there are some: each costs a round of trio's loop.
+        """
         while True:
             self._filled = trio.Event()
             with self._lock:
                 deliveries, self._waiting = self._waiting, []
                 callbacks, self._callbacks = self._callbacks, []
                 self._bytes = 0
+                self._asleep = not deliveries
             for room in callbacks:
                 _resolve(room)
             if deliveries:
