@@ -91,10 +91,10 @@ def judge(log: bytes, cluster: str = "", category: str = "") -> AuditEvent | Ref
     The cluster and the category are only put into the event.
     """
     raw = log.strip()
-    if raw.startswith(BOM):
-        raw = raw.removeprefix(BOM).lstrip()
     if not raw.startswith(b"{"):
-        return (Skip.KLOG if raw else Skip.EMPTY), ""
+        raw = raw.removeprefix(BOM).lstrip()
+        if not raw.startswith(b"{"):
+            return (Skip.KLOG if raw else Skip.EMPTY), ""
     try:
         audit = _decode(raw)
     except msgspec.ValidationError as error:
@@ -135,9 +135,9 @@ _SECOND = len("2026-03-01T08:00:00")
 
 def is_timestamp(text: str) -> bool:
     """Whether Go's ``time.RFC3339`` takes it, and so Falco: a capital T and Z, a colon."""
-    fraction = text[_SECOND:-1]
-    if text[-1:] == "Z" and fraction[:1] == "." and fraction[1:].isdigit() and fraction.isascii():
-        return _is_second(text[:_SECOND])  # as the API server writes it
+    second, _, fraction = text.partition(".")
+    if fraction[:-1].isdigit() and fraction[-1] == "Z" and fraction.isascii():
+        return len(second) == _SECOND and _is_second(second)  # as the API server writes it
     return _is_rfc_3339(text)
 
 

@@ -46,11 +46,6 @@ BROKEN_MAX = 5
 could not mend, a new process may."""
 
 
-TURN_S = 0.005
-"""How long hub events may be unpacked on end before the senders and the probes have their turn.
-A round of trio's loop costs as much as some five audit events."""
-
-
 @dataclass(frozen=True, slots=True)
 class End:
     """How a receiver ended."""
@@ -164,14 +159,10 @@ class Source:
         )
 
     async def _dispatch(self, handover: Handover) -> None:
-        turn_ends = 0.0
         with trio.CancelScope() as self._dispatching:
             while not self._paused:
                 for ledger, events in await handover.take():
                     for event in events:
-                        if trio.current_time() > turn_ends:
-                            await trio.lowlevel.checkpoint()
-                            turn_ends = trio.current_time() + TURN_S
                         await self._intake.forward(ledger, event)
 
 
