@@ -62,6 +62,7 @@ class Handover:
         """On the SDK's thread: hand over, waiting while too much has gathered."""
         loop = asyncio.get_running_loop()
         size = sum(len(event.body) for event in delivery[1])
+        wake = False
         while True:
             with self._lock:
                 if self._bytes < self._max_bytes:

@@ -318,11 +318,12 @@ def test_a_steady_stream_is_taken_at_a_steady_pace() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(take_all)
-            for _ in range(12):
+            channel.put(sized(1))
+            for pause in [0.5] + 10 * [1.0]:
+                await trio.sleep(pause)
                 channel.put(sized(1))
-                await trio.sleep(1)
             channel.close()
-        assert found == [(0, [1]), (5, [1] * 5), (10, [1] * 5), (12, [1])]
+        assert found == [(0, [1]), (5, [1] * 5), (10, [1] * 5), (10.5, [1])]
 
     in_virtual_time(main)
 
