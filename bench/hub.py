@@ -1,56 +1,96 @@
 """The emulator in a process of its own, with a backlog or a steady stream.
 
-    python -m bench.hub PARTITIONS BACKLOG_BODIES RECORDS EVENT_BYTES [BODIES_PER_S SECONDS]
+    python -m bench.hub LOAD
 
-Prints its connection string once the backlog is there. A steady stream starts
-with the first line on standard input.
+LOAD is a `Load` as JSON. Prints its connection string once the backlog is there. A steady stream
+starts with the first line on standard input; at its end the number of its hub events is printed.
 """
 
 import sys
 import time
+from datetime import UTC, datetime
+
+import msgspec
 
 from demo.stream import bench_bodies
 from emulator import Broker, ThreadedEmulator
 
 HUB = "insights-logs-kube-audit"
+TICK_S = 0.01
+RETENTION_BYTES = 4 * 1024**3
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What is in the hub, and what comes in."""
+
+    partitions: int = 4
+    bodies: int = 0
+    """Hub events of the backlog."""
+    records: int = 22
+    """Audit events in each hub event."""
+    event_bytes: int = 1024
+    """Bytes of each audit event."""
+    clusters: int = 1
+    bodies_per_s: float = 0.0
+    """Hub events a second of the stream."""
+    seconds: float = 0.0
+    """How long the stream is."""
+
+    @property
+    def events(self) -> int:
+        """Audit events of the backlog."""
+        return self.bodies * self.records
+
+
+def publish(broker: Broker, load: Load, count: int, *, time: str, seed: int) -> int:
+    """Publish hub events; returns their bytes."""
+    size = 0
+    for each in bench_bodies(
+        count,
+        load.records,
+        load.event_bytes,
+        partitions=load.partitions,
+        clusters=load.clusters,
+        time=time,
+        seed=seed,
+    ):
+        # A stream is published a few at a time: the partitions take turns all the same.
+        partition = str((seed + each.partition) % load.partitions)
+        broker.publish(HUB, partition, [each.body])
+        size += len(each.body)
+    return size
+
+
+def stream(broker: Broker, load: Load) -> int:
+    """Publish at a steady rate what is due at each tick; each event tells when it came.
+
+    Returns the number of hub events.
+    """
+    start, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - start) < load.seconds:
+        due = int(elapsed * load.bodies_per_s) - sent
+        if due:
+            publish(broker, load, due, time=now(), seed=sent)
+            sent += due
+        time.sleep(TICK_S)
+    return sent
+
+
+def now() -> str:
+    """The time as the API server writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def main() -> None:
     """Run until standard input ends."""
-    numbers = [float(text) for text in sys.argv[1:]]
-    partitions, backlog, records, event_bytes = map(int, numbers[:4])
-    broker = Broker({HUB: partitions}, retention_bytes=4 * 1024**3)
-    _publish(broker, backlog, records, event_bytes, partitions)
+    load = msgspec.json.decode(sys.argv[1], type=Load)
+    broker = Broker({HUB: load.partitions}, retention_bytes=RETENTION_BYTES)
+    size = publish(broker, load, load.bodies, time=now(), seed=0)
     with ThreadedEmulator(broker) as emulator:
-        print(emulator.connection_string, flush=True)
-        sys.stdin.readline()
-        if len(numbers) > 4:
-            _stream(broker, numbers[4], numbers[5], records, event_bytes, partitions)
-        sys.stdin.read()
-
-
-def _publish(
-    broker: Broker, count: int, records: int, event_bytes: int, partitions: int, seed: int = 0
-) -> None:
-    bodies = bench_bodies(
-        count, records_per_body=records, event_bytes=event_bytes, partitions=partitions, seed=seed
-    )
-    for each in bodies:
-        broker.publish(HUB, str(each.partition), [each.body])
-
-
-def _stream(
-    broker: Broker, rate: float, seconds: float, records: int, event_bytes: int, partitions: int
-) -> None:
-    """Publish at a steady rate: what is due at each tick of 10 ms."""
-    start, sent = time.monotonic(), 0
-    while (elapsed := time.monotonic() - start) < seconds:
-        due = int(elapsed * rate) - sent
-        if due:
-            _publish(broker, due, records, event_bytes, partitions, seed=sent + 1)
-            sent += due
-        time.sleep(0.01)
-    print(sent, flush=True)
+        print(emulator.connection_string, size, flush=True)
+        if sys.stdin.readline():
+            print(stream(broker, load), flush=True)
+            sys.stdin.read()
 
 
 if __name__ == "__main__":

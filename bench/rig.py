@@ -1,40 +1,29 @@
 """The processes of one measurement: hub, sink, forwarder, each alone to tell their CPU apart."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from bench.hub import Load
+from bench.sink import Taken
 
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parent.parent
 
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is in the hub, and what comes in."""
-
-    partitions: int = 4
-    bodies: int = 0
-    records: int = 22
-    event_bytes: int = 1024
-    rate_bodies_per_s: float = 0.0
-    seconds: float = 0.0
-
-    def arguments(self) -> list[str]:
-        """As `bench.hub` takes them."""
-        numbers = [self.partitions, self.bodies, self.records, self.event_bytes]
-        steady = [self.rate_bodies_per_s, self.seconds] if self.rate_bodies_per_s else []
-        return [str(number) for number in (*numbers, *steady)]
+Program = Sequence[str]
+"""How the forwarder is started."""
+SOURCE: Program = (PYTHON, "-m", "aks_audit")
 
 
 @contextmanager
@@ -58,46 +47,86 @@ def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]
         running.wait()
 
 
+def ask(running: subprocess.Popen[str]) -> str:
+    """Write a line to a process; returns the next line of its output."""
+    assert running.stdin is not None
+    running.stdin.write("\n")
+    running.stdin.flush()
+    return line_of(running)
+
+
 def line_of(running: subprocess.Popen[str]) -> str:
     """The next line of a process's output."""
     assert running.stdout is not None
     return running.stdout.readline().strip()
 
 
-@contextmanager
-def hub(load: Load) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The emulator with a backlog; yields its connection string and the process."""
-    with process(PYTHON, "-m", "bench.hub", *load.arguments()) as running:
-        yield line_of(running), running
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The emulator."""
+
+    connection_string: str
+    backlog_bytes: int
+    _running: subprocess.Popen[str]
+
+    def stream(self) -> int:
+        """Have the load's stream published; returns the number of its hub events."""
+        return int(ask(self._running))
 
 
 @contextmanager
-def sink(latency_ms: float) -> Iterator[str]:
-    """The webhook, which counts and does not judge; yields its URL."""
-    command = ["-m", "demo.falco", "--port", "0", "--no-judge", "--latency-ms", str(latency_ms)]
-    with process(PYTHON, *command) as running:
-        yield line_of(running).split()[-1]
+def open_hub(load: Load) -> Iterator[Hub]:
+    """The emulator with a backlog."""
+    arguments = msgspec.json.encode(load).decode()
+    with process(PYTHON, "-m", "bench.hub", arguments) as running:
+        connection_string, _, size = line_of(running).rpartition(" ")
+        yield Hub(connection_string, int(size), running)
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """The webhook."""
+
+    url: str
+    _running: subprocess.Popen[str]
+
+    def taken(self) -> Taken:
+        """What it took so far."""
+        return msgspec.json.decode(ask(self._running), type=Taken)
+
+
+@contextmanager
+def open_sink(latency_ms: float = 0, mode: str = "count") -> Iterator[Sink]:
+    """The webhook, in one of the modes of `bench.sink`."""
+    with process(PYTHON, "-m", "bench.sink", str(latency_ms), mode) as running:
+        yield Sink(line_of(running), running)
+
+
+def used_by(*arguments: str) -> tuple[float, float]:
+    """CPU seconds and seconds that `bench.ceiling` took."""
+    command = [PYTHON, "-m", "bench.ceiling", *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    cpu_s, seconds = map(float, done.stdout.split())
+    return cpu_s, seconds
 
 
 class Forwarder:
     """A forwarder under measurement."""
 
     def __init__(self, running: subprocess.Popen[str], port: int) -> None:
-        self._tree = psutil.Process(running.pid)
+        self._process = psutil.Process(running.pid)
         self._port = port
 
-    def scrape(self) -> dict[str, float]:
-        """The metrics without labels, and the sums over labels of the others."""
+    def scrape(self, name: str) -> float:
+        """A metric, summed over its labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
-        sums: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                key = (
-                    f"{sample.name}:{sample.labels['le']}" if "le" in sample.labels else sample.name
-                )
-                sums[key] = sums.get(key, 0.0) + sample.value
-        return sums
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        )
 
     def ready(self) -> bool:
         """Whether it answers that it is ready."""
@@ -107,32 +136,36 @@ class Forwarder:
         except OSError:
             return False
 
+    def _tree(self) -> Sequence[psutil.Process]:
+        # The executable unpacks itself in a process that then waits for the real one.
+        return self._process, *self._process.children(recursive=True)
+
     def cpu_s(self) -> float:
         """CPU seconds so far, of the whole process tree."""
-        times = [each.cpu_times() for each in (self._tree, *self._tree.children(recursive=True))]
+        times = [each.cpu_times() for each in self._tree()]
         return sum(each.user + each.system for each in times)
 
-    def rss_mb(self) -> float:
-        """Resident memory now, in MB."""
-        tree = (self._tree, *self._tree.children(recursive=True))
-        return sum(each.memory_info().rss for each in tree) / 1e6
+    def rss_bytes(self) -> int:
+        """Resident memory now, of the whole process tree."""
+        size: int = sum(each.memory_info().rss for each in self._tree())
+        return size
 
 
 @contextmanager
-def forwarder(
-    program: list[str], connection_string: str, url: str, settings: Mapping[str, str]
+def open_forwarder(
+    program: Program, hub: Hub, sink: Sink, settings: Mapping[str, str] | None = None
 ) -> Iterator[Forwarder]:
     """A forwarder on a fresh SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         environment = {
-            "EHUBNAMESPACECONNECTIONSTRING": connection_string,
-            "WEBSINKURL": url,
+            "EHUBNAMESPACECONNECTIONSTRING": hub.connection_string,
+            "WEBSINKURL": sink.url,
             "CHECKPOINTFILE": f"{folder}/checkpoints.sqlite",
             "STARTPOSITION": "earliest",
             "STATSADDRESS": f"127.0.0.1:{port}",
             "LOGLEVEL": "warn",
-            **settings,
+            **(settings or {}),
         }
         with process(*program, **environment) as running:
             yield Forwarder(running, port)
@@ -147,18 +180,10 @@ def free_port() -> int:
         return port
 
 
-def until(
-    condition: Callable[[], bool], *, timeout_s: float = 120.0, every_s: float = 0.02
-) -> float:
-    """Poll a condition; returns when it held (monotonic time)."""
+def until(condition: Callable[[], bool], *, timeout_s: float = 120.0, every_s: float = 0.1) -> None:
+    """Poll a condition until it holds. Raises TimeoutError."""
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"not within {timeout_s} s")
         time.sleep(every_s)
-    return time.monotonic()
-
-
-def emit(line: str, **values: float | str) -> None:
-    """A machine-readable line."""
-    print(json.dumps({"line": line, **values}), flush=True)

@@ -174,22 +174,29 @@ def bench_bodies(
     event_bytes: int = 1024,
     *,
     partitions: int = 4,
+    clusters: int = 1,
+    time: str = "2026-03-01T08:00:00.123456Z",
     seed: int = 1,
 ) -> Iterator[Published]:
-    """Yield equal bodies: so many audit events in each, each event of exactly so many bytes."""
+    """Yield equal bodies: so many audit events in each, each event of exactly so many bytes.
+
+    All stages happened at ``time``; the clusters take turns.
+    """
     rng = random.Random(seed)
-    cluster = make_cluster(0, rng)
-    template = _bench_template(cluster, event_bytes)
+    invented = [make_cluster(number, rng) for number in range(clusters)]
+    templates = [_bench_template(cluster, event_bytes, time) for cluster in invented]
     for number in range(n_bodies):
         ids = [uuid(rng) for _ in range(records_per_body)]
-        records = (template.replace("@id@", audit_id) for audit_id in ids)
+        records = (
+            templates[(number * records_per_body + record) % clusters].replace("@id@", audit_id)
+            for record, audit_id in enumerate(ids)
+        )
         body = '{"records": [' + ",".join(records) + "]}"
         keys = tuple((audit_id, "ResponseComplete") for audit_id in ids)
         yield Published(body.encode(), number % partitions, keys)
 
 
-def _bench_template(cluster: Cluster, event_bytes: int) -> str:
-    time = "2026-03-01T08:00:00.123456Z"
+def _bench_template(cluster: Cluster, event_bytes: int, time: str) -> str:
     head = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"@id@",'
     head += '"stage":"ResponseComplete","requestURI":"/api/v1/pods?pad='
     tail = '","verb":"list","user":{"username":"bench","groups":["system:authenticated"]},'
