@@ -8,16 +8,19 @@ starts with the first line on standard input; at its end the number of its hub e
 
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
 
-from demo.stream import bench_bodies
+from demo.stream import Published, bench_bodies
 from emulator import Broker, ThreadedEmulator
 
 HUB = "insights-logs-kube-audit"
 TICK_S = 0.01
 RETENTION_BYTES = 4 * 1024**3
+SOME_TIME = "2026-03-01T08:00:00.123456Z"
+BODIES_OF_STREAM = 500
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -42,21 +45,11 @@ class Load(msgspec.Struct, frozen=True):
         return self.bodies * self.records
 
 
-def publish(broker: Broker, load: Load, count: int, *, time: str, seed: int) -> int:
-    """Publish hub events; returns their bytes."""
+def publish(broker: Broker, load: Load) -> int:
+    """Publish the backlog; returns its bytes."""
     size = 0
-    for each in bench_bodies(
-        count,
-        load.records,
-        load.event_bytes,
-        partitions=load.partitions,
-        clusters=load.clusters,
-        time=time,
-        seed=seed,
-    ):
-        # A stream is published a few at a time: the partitions take turns all the same.
-        partition = str((seed + each.partition) % load.partitions)
-        broker.publish(HUB, partition, [each.body])
+    for each in _bodies(load, load.bodies):
+        broker.publish(HUB, str(each.partition), [each.body])
         size += len(each.body)
     return size
 
@@ -64,16 +57,30 @@ def publish(broker: Broker, load: Load, count: int, *, time: str, seed: int) -> 
 def stream(broker: Broker, load: Load) -> int:
     """Publish at a steady rate what is due at each tick; each event tells when it came.
 
-    Returns the number of hub events.
+    Returns the number of hub events. Some bodies are made before and used time and again: only
+    their times differ, which is enough to make their events others.
     """
+    bodies = [each.body for each in _bodies(load, BODIES_OF_STREAM)]
     start, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - start) < load.seconds:
-        due = int(elapsed * load.bodies_per_s) - sent
-        if due:
-            publish(broker, load, due, time=now(), seed=sent)
-            sent += due
+        stamp = now().encode()
+        for number in range(sent, int(elapsed * load.bodies_per_s)):
+            body = bodies[number % len(bodies)].replace(SOME_TIME.encode(), stamp)
+            broker.publish(HUB, str(number % load.partitions), [body])
+            sent += 1
         time.sleep(TICK_S)
     return sent
+
+
+def _bodies(load: Load, count: int) -> Iterable[Published]:
+    return bench_bodies(
+        count,
+        load.records,
+        load.event_bytes,
+        partitions=load.partitions,
+        clusters=load.clusters,
+        time=SOME_TIME,
+    )
 
 
 def now() -> str:
@@ -85,7 +92,7 @@ def main() -> None:
     """Run until standard input ends."""
     load = msgspec.json.decode(sys.argv[1], type=Load)
     broker = Broker({HUB: load.partitions}, retention_bytes=RETENTION_BYTES)
-    size = publish(broker, load, load.bodies, time=now(), seed=0)
+    size = publish(broker, load)
     with ThreadedEmulator(broker) as emulator:
         print(emulator.connection_string, size, flush=True)
         if sys.stdin.readline():

@@ -220,12 +220,13 @@ def latency(programs: Programs, scale: Scale) -> Iterator[Row]:
 def _rest_and_stream(load: Load, rest_s: float) -> Iterator[Row]:
     with (
         open_hub(load) as hub,
+        open_hub(load) as other,  # where the forwarder reads, nobody else is let in
         open_sink(mode="delays") as sink,
         open_forwarder(SOURCE, hub, sink) as running,
     ):
         until(running.ready)
         # The SDK's own rest is measured meanwhile: both are idle, and share what noise there is.
-        command = [PYTHON, "-m", "bench.ceiling", "idle", hub.connection_string, str(rest_s)]
+        command = [PYTHON, "-m", "bench.ceiling", "idle", other.connection_string, str(rest_s)]
         alone = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         time.sleep(SETTLE_S)
         resting = _rest(running, rest_s)
