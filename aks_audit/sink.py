@@ -34,7 +34,7 @@ from .undeliverable import Undeliverable
 
 log = get_logger("sink")
 
-PACE_S = 0.025
+PACE_S = 0.05
 """Between two batches that are not full, of all senders. A POST costs as much as handling some 100
 events (bench), so a steady stream is worth 25 ms of waiting; after a rest nothing waits."""
 SLACK_S = 30.0
