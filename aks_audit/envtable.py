@@ -202,14 +202,16 @@ POST_TIMEOUT = Variable(
 POST_CONCURRENCY = Variable(
     "POSTCONCURRENCY",
     parse.integer(1, 64),
-    "4",  # measured default: see bench
+    "4",  # keeps up with a webhook that answers in 10 ms, and mostly in 50 ms: docs/performance.md
     "Posts under way at once, 1 to 64.",
     "4",
 )
 POST_BATCH_EVENTS = Variable(
     "POSTBATCHMAXEVENTS",
     parse.integer(1, 10_000),
-    "400",  # kube-apiserver's own webhook batches hold at most as many
+    # kube-apiserver's own webhook batches hold at most as many; 100 cost a quarter more CPU, 1000
+    # hardly less (docs/performance.md), and a larger batch is more to send again.
+    "400",
     "Events in one post, 1 to 10000; 1 posts each by itself.",
     "400",
 )

@@ -22,6 +22,8 @@ PARTS = {
     "memory": measures.memory,
     "start": measures.start,
 }
+ON_DEMAND = {"defaults": measures.defaults}
+"""What is measured only where it is asked for."""
 
 
 def machine() -> str:
@@ -60,8 +62,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything, once")
     parser.add_argument("--binary", type=Path, help="measure this executable as well")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all if none")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="all but the last if none: " + ", ".join({**PARTS, **ON_DEMAND}),
+    )
     arguments = parser.parse_args()
+    parts = {**PARTS, **ON_DEMAND}
+    unknown = set(arguments.parts) - set(parts)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     programs = {"source": SOURCE}
     if arguments.binary:
         programs["binary"] = (str(arguments.binary.resolve(strict=True)),)
@@ -69,7 +80,7 @@ def main() -> int:
     print(json.dumps({"machine": machine(), "quick": arguments.quick}), flush=True)
     rows = []
     for name in arguments.parts or PARTS:
-        for row in PARTS[name](programs, QUICK if arguments.quick else WHOLE):
+        for row in parts[name](programs, QUICK if arguments.quick else WHOLE):
             report(row)
             rows.append(row)
     print(f"\n{machine()}; {time.monotonic() - began:.0f} s\n{table(rows)}")
