@@ -307,12 +307,12 @@ def defaults(_programs: Programs, scale: Scale) -> Iterator[Row]:
     """What the defaults of POSTCONCURRENCY and POSTBATCHMAXEVENTS were chosen by, interleaved."""
     load = Load(bodies=scale.events // 22 // 5)
     settings = [(1, 400), (2, 400), (4, 400), (8, 400), (4, 100), (4, 1000)]
-    tried = [(ms, senders, batch) for ms in (0, 10, 50) for senders, batch in settings]
+    tried = [(ms, *each) for ms in (0.0, 10.0, 50.0) for each in settings]
     runs: dict[tuple[float, int, int], list[Drained]] = {key: [] for key in tried}
     for _ in range(scale.repeat):
         for latency_ms, senders, batch in tried:
             changed = {"POSTCONCURRENCY": str(senders), "POSTBATCHMAXEVENTS": str(batch)}
             runs[latency_ms, senders, batch].append(drain(SOURCE, load, latency_ms, changed))
     for (latency_ms, senders, batch), some in runs.items():
-        line = f"sink {latency_ms} ms, {senders} senders, {batch} events a POST"
+        line = f"sink {latency_ms:g} ms, {senders} senders, {batch} events a POST"
         yield Row(line, _rate(some), "events/s")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import rig, sqlite
+from tests.integration.conftest import azurite, blob, rig, sqlite
 
-__all__ = ["binary", "rig", "sqlite"]
+__all__ = ["azurite", "binary", "blob", "rig", "sqlite"]
 
 BINARY = Path(__file__).parents[2] / "dist" / "aks-audit-log"
 

@@ -11,7 +11,8 @@ import pytest
 from demo.stream import Stream
 from tests.package.authority import make_certificate, tls_front
 from tests.package.contained import as_pid_1, cannot, first_process, noexec_tmpfs
-from tests.rig import Forwarder, Rig, eventually
+from tests.rig import HUB, Azurite, Forwarder, Rig, Store, eventually, open_rig
+from tests.rig.rig import GROUP
 
 contained = pytest.mark.skipif(cannot() is not None, reason=str(cannot()))
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,42 @@ def test_a_private_authority(binary: str, rig: Rig, temp: str, tmp_path: Path) -
         with Forwarder(rig.environment(settings), program=[binary]) as forwarder:
             rig.account.wait()
             assert forwarder.stop() == 0
+
+
+def test_a_private_authority_of_event_hubs_and_of_the_storage_account(
+    binary: str, blob: Store, azurite: Azurite, temp: str, tmp_path: Path
+) -> None:
+    """As behind an inspecting firewall: the hub, the checkpoints and Falco show its certificate."""
+    certificate, key = make_certificate(tmp_path)
+    with (
+        open_rig(blob) as rig,
+        tls_front(rig.falco.port, certificate, key) as falco,
+        tls_front(rig.emulator.port, certificate, key) as hub,
+        tls_front(azurite.port, certificate, key) as storage,
+    ):
+        environment = rig.environment({"TMPDIR": temp})
+        for old, new in (
+            (f":{rig.falco.port}", f":{falco}"),
+            (f":{rig.emulator.port}", f":{hub}"),
+            (f":{azurite.port}", f":{storage}"),
+            ("http://", "https://"),
+            ("Protocol=http;", "Protocol=https;"),
+            ("UseDevelopmentEmulator=true", ""),
+        ):
+            environment = {name: value.replace(old, new) for name, value in environment.items()}
+        rig.publish(Stream(seed=6, malformed=0).take(50))
+        with Forwarder(environment, program=[binary]) as forwarder:
+            (failed, *_) = forwarder.wait_for_log("receiving failed")
+            assert "certificate" in str(failed["reason"]).lower()
+            forwarder.signal(signal.SIGTERM)
+            forwarder.signal(signal.SIGTERM)
+            forwarder.wait(60)
+        environment["SSL_CERT_FILE"] = str(certificate)
+        with Forwarder(environment, program=[binary]) as forwarder:
+            rig.account.wait()
+            assert forwarder.stop() == 0
+        checkpoints = blob.checkpoints(f"localhost:{hub}", HUB, GROUP)
+        assert checkpoints == rig.last_sequence_numbers()
 
 
 @contained
