@@ -2,13 +2,14 @@
 
 import datetime as dt
 import ipaddress
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+import trio
+from anyio.from_thread import start_blocking_portal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -46,43 +47,34 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def tls_front(port: int, certificate: Path, key: Path) -> Iterator[int]:
+def tls_front(port: int, certificate: Path, key: Path, front: int = 0) -> Iterator[int]:
     """Terminate TLS before a plain server on loopback; yields the front's port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_accept, args=(listener, context, port), daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+
+    async def serve(task_status: trio.TaskStatus[int]) -> None:
+        listeners = await trio.open_tcp_listeners(front, host="127.0.0.1")
+        task_status.started(listeners[0].socket.getsockname()[1])
+        await trio.serve_listeners(partial(_serve, context, port), listeners)
+
+    with start_blocking_portal("trio") as portal:
+        serving, listening = portal.start_task(serve)
+        yield listening
+        serving.cancel()
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    while True:
-        try:
-            plain, _ = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_serve, args=(plain, context, port), daemon=True).start()
-
-
-def _serve(plain: socket.socket, context: ssl.SSLContext, port: int) -> None:
+async def _serve(context: ssl.SSLContext, port: int, plain: trio.SocketStream) -> None:
+    client = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
     # A client that does not trust us ends the handshake: that is what one test is about.
-    with (
-        suppress(OSError),
-        plain,
-        context.wrap_socket(plain, server_side=True) as client,
-        socket.create_connection(("127.0.0.1", port)) as server,
-    ):
-        back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-        back.start()
-        _copy(client, server)
-        server.shutdown(socket.SHUT_WR)
-        back.join()
+    with suppress(trio.BrokenResourceError):
+        server = await trio.open_tcp_stream("127.0.0.1", port)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(_copy, client, server, nursery.cancel_scope)
+            nursery.start_soon(_copy, server, client, nursery.cancel_scope)
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
+async def _copy(source: trio.abc.Stream, target: trio.abc.Stream, scope: trio.CancelScope) -> None:
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        async for data in source:
+            await target.send_all(data)
+    scope.cancel()
