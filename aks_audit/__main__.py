@@ -13,9 +13,9 @@ from types import FrameType
 import click
 import trio
 
-from . import logs
-from .config import Config, ConfigError, load
+from .config.settings import Config, ConfigError, load
 from .errors import Fatal
+from .ops import logs
 from .version import commit, python_version, sdk_version, version
 
 EXIT_FATAL = 1
@@ -35,7 +35,7 @@ class Moment(click.ParamType[datetime]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Parse RFC 3339, or a date in UTC."""
-        from .replay import parse_moment  # noqa: PLC0415 - see `_run`
+        from .commands.replay import parse_moment  # noqa: PLC0415 - see `_run`
 
         try:
             return value if isinstance(value, datetime) else parse_moment(str(value))
@@ -89,7 +89,7 @@ def replay(
 ) -> None:
     """Send dead letters again, and remove those that are accepted."""
     config = _configure()
-    from . import commands  # noqa: PLC0415 - see `_run`
+    from .commands import deadletters as commands  # noqa: PLC0415 - see `_run`
 
     with _telling_faults():
         sys.exit(commands.replay(config, since, until, reasons, dry_run=dry_run))
@@ -103,7 +103,7 @@ def deadletters(
 ) -> None:
     """List the dead letters, a JSON line each, and sum them up."""
     config = _configure()
-    from . import commands  # noqa: PLC0415 - see `_run`
+    from .commands import deadletters as commands  # noqa: PLC0415 - see `_run`
 
     with _telling_faults():
         commands.show(config, since, until, reasons, summary=summary)

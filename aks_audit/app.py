@@ -13,19 +13,22 @@ from collections.abc import AsyncIterator, Collection, Iterable
 
 import trio
 
-from . import deadletter, lanes, stats, stores
-from .checkpoint import Checkpointer
-from .config import Config, LogLevel
-from .health import Health
-from .intake import Intake
-from .lanes import Lane
-from .ledger import Ledger
-from .logs import get_logger
-from .memory import give_back_large_blocks
-from .metrics import Metrics
-from .routes import DEFAULT
-from .source import Source
-from .stats import PartitionCollector
+from .checkpoints import store as stores
+from .checkpoints.checkpointer import Checkpointer
+from .checkpoints.ledger import Ledger
+from .config.routes import DEFAULT
+from .config.settings import Config, LogLevel
+from .deadletters import store as deadletter
+from .delivery import destination as lanes
+from .delivery.destination import Lane
+from .delivery.intake import Intake
+from .hub.source import Source
+from .ops import server as stats
+from .ops.health import Health
+from .ops.logs import get_logger
+from .ops.memory import give_back_large_blocks
+from .ops.metrics import Metrics
+from .ops.server import PartitionCollector
 from .version import python_version, sdk_version, version
 
 log = get_logger("app")

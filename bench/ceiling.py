@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
-from aks_audit.post import Body
-from aks_audit.unpack import unpack
+from aks_audit.audit.unpack import unpack
+from aks_audit.delivery.webhook import Body
 from bench.hub import HUB
 from demo.stream import bench_bodies
 

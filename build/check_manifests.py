@@ -16,8 +16,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from aks_audit.config import ConfigError, load
-from aks_audit.envtable import VARIABLES
+from aks_audit.config.settings import ConfigError, load
+from aks_audit.config.variables import VARIABLES
 from build.crds import SCHEMAS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,9 +11,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["aks_audit"]):
-    from aks_audit.annotate import annotate
+    from aks_audit.audit.annotate import annotate
+    from aks_audit.audit.unpack import unpack
     from aks_audit.model import FAULTS
-    from aks_audit.unpack import unpack
 
 from demo.judge import Accepted, judge
 from demo.stream import Stream

@@ -12,18 +12,18 @@ import trio.testing
 from hypothesis import HealthCheck, settings
 from structlog.testing import LogCapture
 
-from aks_audit.channel import Channel
-from aks_audit.config import EventsConfig, SinkConfig, load
-from aks_audit.deadletter import DeadLetter, DirectoryStore
-from aks_audit.intake import Intake
-from aks_audit.lanes import Lane
-from aks_audit.ledger import PartitionLedger
-from aks_audit.metrics import Metrics
+from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.config.routes import DEFAULT
+from aks_audit.config.settings import EventsConfig, SinkConfig, load
+from aks_audit.deadletters.store import DeadLetter, DirectoryStore
+from aks_audit.deadletters.writer import Undeliverable
+from aks_audit.delivery.channel import Channel
+from aks_audit.delivery.destination import Lane
+from aks_audit.delivery.intake import Intake
+from aks_audit.delivery.sender import Sink
+from aks_audit.delivery.webhook import Body, Poster
 from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Position
-from aks_audit.post import Body, Poster
-from aks_audit.routes import DEFAULT
-from aks_audit.sink import Sink
-from aks_audit.undeliverable import Undeliverable
+from aks_audit.ops.metrics import Metrics
 
 T = TypeVar("T")
 

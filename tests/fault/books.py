@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Callable
 
-from aks_audit import deadletter
-from aks_audit.config import load
-from aks_audit.deadletter import DeadLetter
+from aks_audit.config.settings import load
+from aks_audit.deadletters import store as deadletter
+from aks_audit.deadletters.store import DeadLetter
 from demo.received import Key
 from tests.rig import Rig, eventually
 

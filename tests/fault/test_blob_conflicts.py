@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from azure.core.exceptions import AzureError
 
-from aks_audit.blob import open_container
-from aks_audit.config import HubConfig, Secret, load
-from aks_audit.deadletter import BlobStore as DeadLetters
+from aks_audit.checkpoints.store import BlobStore, Fenced, Key
+from aks_audit.config.settings import HubConfig, Secret, load
+from aks_audit.deadletters.store import BlobStore as DeadLetters
 from aks_audit.model import Position
-from aks_audit.stores import BlobStore, Fenced, Key
+from aks_audit.storage import open_container
 from tests.helpers import ENVIRONMENT
 from tests.rig import Store
 

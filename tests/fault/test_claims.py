@@ -11,13 +11,13 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from azure.eventhub import CloseReason, EventData
 from azure.eventhub.aio import PartitionContext
 
-from aks_audit.bridge import REST_MAX_S, Handover, Rest
-from aks_audit.config import load
+from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
+from aks_audit.config.settings import load
 from aks_audit.errors import Retryable
-from aks_audit.ledger import Ledger, PartitionLedger
+from aks_audit.hub.handover import REST_MAX_S, Handover, Rest
+from aks_audit.hub.receiver import Receiver, Wiring
+from aks_audit.hub.watchdog import BALANCE_LAPSE_S
 from aks_audit.model import Position
-from aks_audit.pulse import BALANCE_LAPSE_S
-from aks_audit.receiver import Receiver, Wiring
 from tests.helpers import ENVIRONMENT
 
 HUB = load(ENVIRONMENT).hub

@@ -11,8 +11,8 @@ import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerClient
 
+from aks_audit.checkpoints.store import BlobStore, Fenced, Key, SqliteStore, Store
 from aks_audit.model import START_OF_STREAM, Position
-from aks_audit.stores import BlobStore, Fenced, Key, SqliteStore, Store
 from tests.rig import Azurite
 
 KEY: Key = ("x.servicebus.windows.net", "hub", "$Default", "3")

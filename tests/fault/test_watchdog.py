@@ -11,15 +11,16 @@ import pytest
 import trio
 import trio.testing
 
-from aks_audit import checkpoint, source
-from aks_audit.checkpoint import Checkpointer
-from aks_audit.config import load
+from aks_audit.checkpoints import checkpointer as checkpoint
+from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.ledger import Ledger
+from aks_audit.checkpoints.store import Key, SqliteStore
+from aks_audit.config.settings import load
+from aks_audit.delivery.sender import Sender
 from aks_audit.errors import Fatal
-from aks_audit.health import Health
-from aks_audit.ledger import Ledger
-from aks_audit.metrics import Metrics
-from aks_audit.model import START_OF_STREAM, HubEvent, Position
-from aks_audit.pulse import (
+from aks_audit.hub import source
+from aks_audit.hub.source import BROKEN_MAX, CLOSE_S, HUNG_MAX, Source
+from aks_audit.hub.watchdog import (
     BALANCE_LAPSE_S,
     LAPSE_S,
     SPIN_S,
@@ -28,9 +29,9 @@ from aks_audit.pulse import (
     Pulse,
     lapsed,
 )
-from aks_audit.sink import Sender
-from aks_audit.source import BROKEN_MAX, CLOSE_S, HUNG_MAX, Source
-from aks_audit.stores import Key, SqliteStore
+from aks_audit.model import START_OF_STREAM, HubEvent, Position
+from aks_audit.ops.health import Health
+from aks_audit.ops.metrics import Metrics
 from tests.fault.report import report
 from tests.helpers import (
     ENVIRONMENT,
@@ -205,7 +206,7 @@ def test_receivers_that_hang_are_replaced_and_then_the_process_ends(
 def test_receivers_that_break_are_replaced_and_then_the_process_ends(
     receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    capture(monkeypatch, "aks_audit.source.log")  # showing tracebacks takes time
+    capture(monkeypatch, "aks_audit.hub.source.log")  # showing tracebacks takes time
     why, took, _ = run_until_fatal(break_down)
     assert "IndexError: list index out of range" in why
     assert len(receivers) == BROKEN_MAX
@@ -216,7 +217,7 @@ def test_a_hub_that_cannot_be_reached_never_ends_the_process(
     receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeReceiver.behave = lose_connection
-    lines = capture(monkeypatch, "aks_audit.source.log")
+    lines = capture(monkeypatch, "aks_audit.hub.source.log")
 
     async def main() -> None:
         feed = make_source(Metrics())

@@ -1,5 +1,5 @@
-from aks_audit.blob import open_container
-from aks_audit.config import Secret
+from aks_audit.config.settings import Secret
+from aks_audit.storage import open_container
 from tests.rig import HUB, Store, audit_bodies, open_rig
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from aks_audit import deadletter
-from aks_audit.config import load
-from aks_audit.deadletter import DeadLetter
+from aks_audit.config.settings import load
+from aks_audit.deadletters import store as deadletter
+from aks_audit.deadletters.store import DeadLetter
 from demo.falco import ThreadedFalco
 from tests.helpers import audit_event, envelope, record
 from tests.rig import Store, eventually

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.annotate import annotate
-from aks_audit.audit import judge, mend
+from aks_audit.audit.annotate import annotate
+from aks_audit.audit.event import judge, mend
 from aks_audit.model import AuditEvent
 from demo.judge import Accepted
 from demo.judge import judge as falco

@@ -3,8 +3,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.channel import Channel
-from aks_audit.post import LIST_OVERHEAD
+from aks_audit.delivery.channel import Channel
+from aks_audit.delivery.webhook import LIST_OVERHEAD
 from demo.judge import Accepted, judge
 from tests.helpers import audit_event, examples, in_virtual_time, make_items, posted
 

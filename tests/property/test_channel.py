@@ -4,8 +4,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.channel import Channel, EndOfChannel
-from aks_audit.ledger import PartitionLedger
+from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.delivery.channel import Channel, EndOfChannel
 from aks_audit.model import START_OF_STREAM, Item
 from tests.helpers import examples, in_virtual_time, make_item
 

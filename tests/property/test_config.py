@@ -12,10 +12,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit import logs
-from aks_audit.config import Config, ConfigError, LogLevel, load
-from aks_audit.envtable import VARIABLES
-from aks_audit.redact import Redactor
+from aks_audit.config.settings import Config, ConfigError, LogLevel, load
+from aks_audit.config.variables import VARIABLES
+from aks_audit.ops import logs
+from aks_audit.ops.redact import Redactor
 from tests.helpers import examples
 
 NAMES = [variable.name for variable in VARIABLES]

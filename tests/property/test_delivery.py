@@ -11,11 +11,11 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aks_audit.intake import Intake
-from aks_audit.lanes import Lane
-from aks_audit.ledger import Ledger
+from aks_audit.checkpoints.ledger import Ledger
+from aks_audit.config.routes import parse
+from aks_audit.delivery.destination import Lane
+from aks_audit.delivery.intake import Intake
 from aks_audit.model import START_OF_STREAM, HubEvent, Item, Outcome, Position
-from aks_audit.routes import parse
 from tests.helpers import (
     Buried,
     audit_event,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from aks_audit.annotate import annotate
-from aks_audit.unpack import unpack
+from aks_audit.audit.annotate import annotate
+from aks_audit.audit.unpack import unpack
 from tests.hostile import HOSTILE
 
 SMALL, LARGE = 50_000, 200_000

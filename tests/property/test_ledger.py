@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aks_audit.ledger import Entry, Ledger, PartitionLedger
+from aks_audit.checkpoints.ledger import Entry, Ledger, PartitionLedger
 from aks_audit.model import HubEvent, Position
 from tests.helpers import examples
 

@@ -2,7 +2,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.ratelimit import RateLimiter
+from aks_audit.delivery.ratelimit import RateLimiter
 from tests.helpers import examples, in_virtual_time
 
 

@@ -7,12 +7,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.config import Exhausted
+from aks_audit.config.settings import Exhausted
+from aks_audit.delivery.retry import HOLD_PROBE_MAX_S, RETRY_DELAY_MAX_S, retry_pause_s
+from aks_audit.delivery.sender import Sender, Sink
+from aks_audit.delivery.webhook import RETRY_AFTER_MAX_S, retry_after_s
 from aks_audit.errors import Rejected, Retryable
-from aks_audit.health import Heartbeat
-from aks_audit.post import RETRY_AFTER_MAX_S, retry_after_s
-from aks_audit.retry import HOLD_PROBE_MAX_S, RETRY_DELAY_MAX_S, retry_pause_s
-from aks_audit.sink import Sender, Sink
+from aks_audit.ops.health import Heartbeat
 from tests.helpers import (
     ScriptedPoster,
     examples,

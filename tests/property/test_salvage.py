@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aks_audit.audit import judge as judge_log
-from aks_audit.audit import mend
+from aks_audit.audit.event import judge as judge_log
+from aks_audit.audit.event import mend
+from aks_audit.audit.salvage import TRUNCATED, Unsalvageable, salvage
+from aks_audit.audit.unpack import unpack
 from aks_audit.model import FAULTS, AuditEvent
-from aks_audit.salvage import TRUNCATED, Unsalvageable, salvage
-from aks_audit.unpack import unpack
 from demo.judge import Accepted, judge
 from tests.corpus import TIME, generated_events, raw_events, real_events, shaped_events
 from tests.helpers import envelope, examples, record

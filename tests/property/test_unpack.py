@@ -4,8 +4,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aks_audit.audit.unpack import unpack
 from aks_audit.model import AuditEvent, Skip
-from aks_audit.unpack import unpack
 from demo.judge import Dropped, judge
 from tests.corpus import texts, values
 from tests.helpers import audit_event, envelope, examples, make_items, posted, record

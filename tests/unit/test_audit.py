@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from aks_audit.audit import MAX_DEPTH, judge, mend, summarise
+from aks_audit.audit.event import MAX_DEPTH, judge, mend, summarise
 from aks_audit.model import AuditEvent, Skip
 from tests.helpers import audit_event, nested
 

@@ -9,9 +9,9 @@ from typing import Any
 import trio
 from anyio.from_thread import BlockingPortal
 
-from aks_audit.bridge import BridgedStore
-from aks_audit.pulse import Pulse
-from aks_audit.stores import SqliteStore
+from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.hub.handover import BridgedStore
+from aks_audit.hub.watchdog import Pulse
 
 HUB = ("namespace", "hub", "group")
 

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from aks_audit.channel import Channel, EndOfChannel
+from aks_audit.delivery.channel import Channel, EndOfChannel
 from aks_audit.model import Item
 from tests.helpers import in_virtual_time, make_items, sized_item
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from aks_audit.checkpoint import call
+from aks_audit.checkpoints.checkpointer import call
+from aks_audit.checkpoints.store import Fenced, SqliteStore
 from aks_audit.errors import Retryable
 from aks_audit.model import Position
-from aks_audit.stores import Fenced, SqliteStore
 from tests.helpers import in_real_time
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")
@@ -200,7 +200,7 @@ RIVAL = """
 import json, sys
 from pathlib import Path
 from aks_audit.model import Position
-from aks_audit.stores import SqliteStore
+from aks_audit.checkpoints.store import SqliteStore
 
 file, me = sys.argv[1:]
 store = SqliteStore(Path(file))
@@ -301,7 +301,7 @@ def test_a_directory_in_place_of_the_file_is_retryable(tmp_path: Path) -> None:
 def test_a_file_that_is_locked_for_too_long_is_retryable(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aks_audit.stores.SQLITE_BUSY_S", 0.01)
+    monkeypatch.setattr("aks_audit.checkpoints.store.SQLITE_BUSY_S", 0.01)
     store.list_ownership(*SCOPE)
     other = sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

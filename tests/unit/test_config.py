@@ -12,7 +12,7 @@ import pytest
 from azure.eventhub import parse_connection_string
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
 
-from aks_audit.config import (
+from aks_audit.config.settings import (
     CheckpointConfig,
     Config,
     ConfigError,
@@ -28,7 +28,7 @@ from aks_audit.config import (
     StatsConfig,
     load,
 )
-from aks_audit.envtable import VARIABLES
+from aks_audit.config.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 HUB = "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey=a2V5a2V5"

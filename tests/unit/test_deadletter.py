@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aks_audit import deadletter
-from aks_audit.deadletter import LEFTOVER_S, DeadLetter, DirectoryStore
+from aks_audit.deadletters import store as deadletter
+from aks_audit.deadletters.store import LEFTOVER_S, DeadLetter, DirectoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -118,7 +118,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
 _WRITER = """
 import os, sys
 from pathlib import Path
-from aks_audit.deadletter import DirectoryStore
+from aks_audit.deadletters.store import DirectoryStore
 store = DirectoryStore(Path(sys.argv[1]))
 for number in range(1000000):
     store.write(f"{number % 50:06}.jsonl", (b"%d" % (number % 10)) * 300_000)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from aks_audit.dedup import BYTES_PER_EVENT, Window, key_of
-from aks_audit.ledger import COMPACT_MIN, Entry, PartitionLedger
+from aks_audit.checkpoints.ledger import COMPACT_MIN, Entry, PartitionLedger
+from aks_audit.delivery.dedup import BYTES_PER_EVENT, Window, key_of
 from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Position
 from tests.helpers import audit_event
 

@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from aks_audit import filters, routes
-from aks_audit.annotate import annotate
-from aks_audit.salvage import salvage
+from aks_audit.audit import filters
+from aks_audit.audit.annotate import annotate
+from aks_audit.audit.salvage import salvage
+from aks_audit.config import routes
 
 TEXT = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)

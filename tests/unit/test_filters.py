@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from aks_audit.audit import judge
-from aks_audit.filters import FIELDS, FilterError, parse
+from aks_audit.audit.event import judge
+from aks_audit.audit.filters import FIELDS, FilterError, parse
+from aks_audit.audit.salvage import salvage
 from aks_audit.model import AuditEvent
-from aks_audit.salvage import salvage
 from tests.helpers import audit_event
 
 NODE = "system:node:aks-1"

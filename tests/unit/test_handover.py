@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.testing
 
-from aks_audit.bridge import Delivery, Handover
-from aks_audit.ledger import PartitionLedger
+from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.hub.handover import Delivery, Handover
 from aks_audit.model import START_OF_STREAM, HubEvent, Position
 from tests.helpers import in_real_time
 

@@ -1,4 +1,4 @@
-from aks_audit.health import Health, Heartbeat
+from aks_audit.ops.health import Health, Heartbeat
 
 
 def test_nothing_to_check_is_well() -> None:

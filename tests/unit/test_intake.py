@@ -6,11 +6,11 @@ import pytest
 import trio
 import trio.testing
 
-from aks_audit.filters import parse as parse_filters
-from aks_audit.ledger import Ledger, PartitionLedger
-from aks_audit.metrics import Metrics
+from aks_audit.audit.filters import parse as parse_filters
+from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
+from aks_audit.config.routes import parse as parse_routes
 from aks_audit.model import START_OF_STREAM, HubEvent, Position
-from aks_audit.routes import parse as parse_routes
+from aks_audit.ops.metrics import Metrics
 from tests.helpers import (
     audit_event,
     capture,
@@ -189,7 +189,7 @@ def test_a_cut_event_that_is_too_large_once_rebuilt_is_kept_aside() -> None:
 def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = capture(monkeypatch, "aks_audit.intake.log")
+    lines = capture(monkeypatch, "aks_audit.delivery.intake.log")
 
     async def main() -> None:
         metrics = Metrics()

@@ -1,6 +1,6 @@
 import pytest
 
-from aks_audit.ledger import Entry, Ledger, PartitionLedger
+from aks_audit.checkpoints.ledger import Entry, Ledger, PartitionLedger
 from aks_audit.model import START_OF_STREAM, HubEvent, Position
 
 

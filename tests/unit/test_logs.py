@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import structlog
 
-from aks_audit import logs
-from aks_audit.config import LogLevel, Secret
-from aks_audit.logs import configure, get_logger, register_secrets
-from aks_audit.redact import Redactor
+from aks_audit.config.settings import LogLevel, Secret
+from aks_audit.ops import logs
+from aks_audit.ops.logs import configure, get_logger, register_secrets
+from aks_audit.ops.redact import Redactor
 
 
 class Terminal(io.StringIO):

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aks_audit.metrics import PREFIX, LegacyCounter, Metrics
+from aks_audit.ops.metrics import PREFIX, LegacyCounter, Metrics
 
 LEGACY = [
     "falco_aks_audit_log_events",

@@ -8,9 +8,7 @@ import httpx
 import pytest
 import trio
 
-from aks_audit.errors import Rejected, Retryable
-from aks_audit.metrics import Metrics
-from aks_audit.post import (
+from aks_audit.delivery.webhook import (
     ANSWER_MAX_BYTES,
     LIST_OVERHEAD,
     PIECE_BYTES,
@@ -19,6 +17,8 @@ from aks_audit.post import (
     Poster,
     retry_after_s,
 )
+from aks_audit.errors import Rejected, Retryable
+from aks_audit.ops.metrics import Metrics
 from tests.helpers import audit_event, in_virtual_time, make_items, posted, url_config
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from aks_audit.ratelimit import RateLimiter, Unlimited
+from aks_audit.delivery.ratelimit import RateLimiter, Unlimited
 from tests.helpers import in_virtual_time
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from aks_audit.config import ConfigError, load
+from aks_audit.config.routes import DEFAULT, RouteError, Router, parse
+from aks_audit.config.settings import ConfigError, load
 from aks_audit.model import AuditEvent
-from aks_audit.routes import DEFAULT, RouteError, Router, parse
 from tests.helpers import ENVIRONMENT
 
 TEXT = """

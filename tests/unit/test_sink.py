@@ -12,16 +12,16 @@ import trio
 import trio.testing
 from structlog.testing import LogCapture
 
-from aks_audit import sink as sink_module
-from aks_audit.config import Exhausted, SinkConfig
+from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.config.settings import Exhausted, SinkConfig
+from aks_audit.delivery import sender as sink_module
+from aks_audit.delivery.circuit_breaker import Gate
+from aks_audit.delivery.retry import HOLD_PROBE_MAX_S
+from aks_audit.delivery.sender import Sender, Sink, run
 from aks_audit.errors import Rejected, Retryable
-from aks_audit.gate import Gate
-from aks_audit.health import Heartbeat
-from aks_audit.ledger import PartitionLedger
-from aks_audit.metrics import Metrics
 from aks_audit.model import Item, Position
-from aks_audit.retry import HOLD_PROBE_MAX_S
-from aks_audit.sink import Sender, Sink, run
+from aks_audit.ops.health import Heartbeat
+from aks_audit.ops.metrics import Metrics
 from demo.falco import Falco, Settings, serve_falco
 from tests.helpers import (
     Buried,
@@ -42,7 +42,10 @@ Events = Sequence[dict[str, Any]]
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
     return capture(
-        monkeypatch, "aks_audit.sink.log", "aks_audit.gate.log", "aks_audit.undeliverable.log"
+        monkeypatch,
+        "aks_audit.delivery.sender.log",
+        "aks_audit.delivery.circuit_breaker.log",
+        "aks_audit.deadletters.writer.log",
     )
 
 
@@ -729,6 +732,6 @@ def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
 
 
 def test_settling_measures_the_delay_since_event_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aks_audit.sink.time.time", lambda: 12.0)
+    monkeypatch.setattr("aks_audit.delivery.sender.time.time", lambda: 12.0)
     _, sink, _ = scripted(healthy, sink_config())
     assert sink.metrics.delay_seconds._sum.get() == 12.0

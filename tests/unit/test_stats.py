@@ -11,16 +11,16 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from aks_audit import stats
-from aks_audit.checkpoint import Checkpointer
-from aks_audit.config import StatsConfig, load
+from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.ledger import Ledger
+from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.config.settings import StatsConfig, load
 from aks_audit.errors import Fatal
-from aks_audit.health import Health
-from aks_audit.ledger import Ledger
-from aks_audit.metrics import PREFIX, Metrics
 from aks_audit.model import HubEvent, Position
-from aks_audit.stats import PartitionCollector
-from aks_audit.stores import SqliteStore
+from aks_audit.ops import server as stats
+from aks_audit.ops.health import Health
+from aks_audit.ops.metrics import PREFIX, Metrics
+from aks_audit.ops.server import PartitionCollector
 from tests.helpers import ENVIRONMENT, in_real_time
 
 STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}

@@ -8,14 +8,11 @@ import pytest
 import trio
 import trio.testing
 
-from aks_audit import deadletter, undeliverable
-from aks_audit.channel import Channel
-from aks_audit.deadletter import DeadLetter
-from aks_audit.errors import Retryable
-from aks_audit.ledger import PartitionLedger
-from aks_audit.metrics import Metrics
-from aks_audit.model import START_OF_STREAM, Position
-from aks_audit.undeliverable import (
+from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.deadletters import store as deadletter
+from aks_audit.deadletters import writer as undeliverable
+from aks_audit.deadletters.store import DeadLetter
+from aks_audit.deadletters.writer import (
     BACKOFF_MAX_S,
     LINGER_S,
     LOGGED_MAX,
@@ -23,6 +20,10 @@ from aks_audit.undeliverable import (
     SEGMENT_MAX_LETTERS,
     Undeliverable,
 )
+from aks_audit.delivery.channel import Channel
+from aks_audit.errors import Retryable
+from aks_audit.model import START_OF_STREAM, Position
+from aks_audit.ops.metrics import Metrics
 from tests.helpers import audit_event, capture, in_virtual_time, make_items
 
 
@@ -209,7 +210,7 @@ def test_a_letter_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_flood_is_logged_no_more_than_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = capture(monkeypatch, "aks_audit.undeliverable.log")
+    lines = capture(monkeypatch, "aks_audit.deadletters.writer.log")
 
     async def flood(grave: Grave) -> None:
         grave.bury(10 * LOGGED_MAX)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from aks_audit.audit.unpack import RECORDS_MAX, unpack
 from aks_audit.model import FAULTS, AuditEvent, Skip
-from aks_audit.unpack import RECORDS_MAX, unpack
 from demo.judge import Dropped, judge
 from tests.corpus import documents
 from tests.helpers import audit_event, envelope, nested, record

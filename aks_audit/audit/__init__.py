@@ -1,0 +1,1 @@
+"""Bytes of a hub event -> audit events. Pure: no clock, socket, thread or logger."""

@@ -1,0 +1,1 @@
+"""How far each partition is done, and where that is written down."""

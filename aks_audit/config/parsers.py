@@ -1,0 +1,229 @@
+"""The pure parsers that make the configuration's values from text.
+
+They stand apart from the table of variables so that each rule can be read, and tested, with
+nothing but a string. A parser returns the value or raises ValueError, whose message is the
+predicate of a sentence about the text ("is not a whole number"). No message repeats the text:
+only the caller knows whether it is a secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn, cast, get_args
+
+from .values import Exhausted, LogFormat, LogLevel, StartAt, StartPosition
+
+
+def invalid(reason: str) -> NoReturn:
+    """Reject the text; reads better than a raise in the middle of an expression."""
+    raise ValueError(reason)
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Whole numbers from low to high."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,15}", text):
+            invalid("is not a whole number")
+        number = int(text)
+        return number if low <= number <= high else invalid(f"is outside {low} to {high}")
+
+    return parse
+
+
+def rate(high: int) -> Callable[[str], float | None]:
+    """Events per second; 0 means no limit."""
+
+    def parse(text: str) -> float | None:
+        if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+            invalid("is not a number")
+        number = float(text)
+        return (number or None) if number <= high else invalid(f"is above {high}")
+
+    return parse
+
+
+_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
+
+
+def duration(low_ms: int, high_ms: int) -> Callable[[str], float]:
+    """Milliseconds, or Go's notation ("500ms", "1m30s"); gives seconds."""
+
+    def parse(text: str) -> float:
+        if re.fullmatch(r"[0-9]{1,15}", text):
+            milliseconds = float(text)
+        elif re.fullmatch(f"(?:{_DURATION_PART.pattern})+", text):
+            parts = _DURATION_PART.findall(text)
+            milliseconds = sum(float(number) * _MS[unit] for number, unit in parts)
+        else:
+            invalid("is not a duration: whole milliseconds, or a number with ms, s, m or h")
+        if not low_ms <= milliseconds <= high_ms:
+            invalid(f"is outside {low_ms} to {high_ms} ms")
+        return milliseconds / 1000
+
+    return parse
+
+
+_BYTES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def size_text(size: int) -> str:
+    """Write a size in the largest unit that divides it."""
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= scale and size % scale == 0:
+            return f"{size // scale} {unit}"
+    return f"{size} bytes"
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """Bytes, or KiB, MiB, GiB with or without a space; Kubernetes' Ki, Mi, Gi as well."""
+
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15}) ?(b?|[kmg]ib?)", text.lower())
+        if not match:
+            invalid("is not a size: bytes, or a whole number with KiB, MiB or GiB")
+        number = int(match[1]) * _BYTES[match[2][:1]]
+        if not low <= number <= high:
+            invalid(f"is outside {size_text(low)} to {size_text(high)}")
+        return number
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    """Take true, false, 1, 0, yes or no, in any case."""
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    value = values.get(text.lower())
+    return invalid("is neither true nor false") if value is None else value
+
+
+_HUB = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
+_GROUP = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,48}[A-Za-z0-9])?")
+_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def hub_name(text: str) -> str:
+    """Azure's rule for event hubs: 1 to 256 characters."""
+    if not _HUB.fullmatch(text):
+        invalid(
+            "is not an event hub's name: letters, digits, '.', '-' and '_', "
+            "with a letter or digit at both ends"
+        )
+    return text
+
+
+def consumer_group(text: str) -> str:
+    """Azure's rule for consumer groups: 1 to 50 characters, or $Default."""
+    if text.lower() == "$default":
+        return "$Default"
+    if not _GROUP.fullmatch(text):
+        invalid(
+            "is not a consumer group's name: $Default, or 1 to 50 letters, digits, "
+            "'.', '-' and '_' with a letter or digit at both ends"
+        )
+    return text
+
+
+def container_name(text: str) -> str:
+    """Azure's rule for blob containers."""
+    if not _CONTAINER.fullmatch(text):
+        invalid(
+            "is not a blob container's name: 3 to 63 lower-case letters, digits and single "
+            "hyphens, with a letter or digit at both ends"
+        )
+    return text
+
+
+def file_path(text: str) -> Path:
+    """Take a path that can be a file's."""
+    if "\0" in text:
+        invalid("holds a NUL character")
+    if text.endswith("/") or Path(text).name in {"", ".."}:
+        invalid("names a directory, not a file")
+    return Path(text)
+
+
+_RFC3339 = re.compile(
+    r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
+
+def start_position(text: str) -> StartPosition:
+    """One end of the partition, or a moment with its offset from UTC."""
+    if text.lower() in set(StartAt):
+        return StartAt(text.lower())
+    if not _RFC3339.fullmatch(text):
+        invalid("is neither latest nor earliest nor an RFC 3339 time with its offset from UTC")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except ValueError:
+        invalid("is no date and time of the calendar")
+
+
+def exhausted(text: str) -> Exhausted:
+    """Choose what follows the last retry."""
+    try:
+        return Exhausted(text.lower())
+    except ValueError:
+        invalid("is none of hold, deadletter and drop")
+
+
+def cluster_name(text: str) -> bool:
+    """Whether the cluster's name is put into events."""
+    if text.lower() not in {"off", "annotate"}:
+        invalid("is neither off nor annotate")
+    return text.lower() == "annotate"
+
+
+def log_level(text: str) -> LogLevel:
+    """One of logrus's names."""
+    name = text.upper()
+    names = {"WARNING": LogLevel.WARN, **LogLevel.__members__}
+    return names.get(name) or invalid("is none of panic, fatal, error, warn, info, debug and trace")
+
+
+def verbose_level(text: str) -> LogLevel:
+    """Sysdig's scale, on which each step adds one level."""
+    levels = {"1": LogLevel.ERROR, "2": LogLevel.WARN, "3": LogLevel.INFO, "4": LogLevel.DEBUG}
+    return levels.get(text) or invalid("is not one of 1, 2, 3 and 4")
+
+
+def log_format(text: str) -> LogFormat:
+    """Lines for machines or for people."""
+    if text.lower() not in get_args(LogFormat):
+        invalid("is neither json nor console")
+    return cast("LogFormat", text.lower())
+
+
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
+_AUTHORITY = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+_MAX_PORT = 65535
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a host name or an address, IPv6 without brackets."""
+    if ":" in text or re.fullmatch(r"[0-9.]+", text):
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        return "%" not in text
+    return bool(_HOST_NAME.fullmatch(text)) and ".." not in text
+
+
+def is_authority(text: str) -> bool:
+    """Whether this is a host with or without a port, IPv6 in brackets."""
+    match = _AUTHORITY.fullmatch(text)
+    return bool(match and is_host(match[1] or match[2]) and int(match[3] or 0) <= _MAX_PORT)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Go's ":9000" (every IPv4 interface), "0.0.0.0:9000" or "[::1]:9000"."""
+    full = f"0.0.0.0{text}" if text.startswith(":") else text  # noqa: S104 - as Go reads it
+    host, colon, port = full.rpartition(":")
+    if not colon or not port or not is_authority(full):
+        invalid("is not an address with a port")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,195 @@
+"""Where an undeliverable event is kept: with its bytes, its origin and the reason.
+
+Dead letters lie in *segments*: immutable files of JSON lines, each written in
+one step, so a burst makes one file and a crash leaves none half written. A
+segment is a blob beside the checkpoints, or a file in a directory.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import msgspec
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+
+from ..config.settings import DeadLetterConfig, HubConfig
+from ..storage import open_container
+
+SUFFIX = ".jsonl"
+BLOB_PREFIX = "deadletters"
+LEFTOVER_S = 3600.0
+"""A file still aside after so long was left by a process that died while it wrote."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, rename="camel"):
+    """One undeliverable event, as it is kept."""
+
+    body: bytes
+    """The original bytes, Base64 in the file: an audit event, or what was to hold some."""
+    kind: str
+    """``audit-event``, or ``raw`` for what could not be read as such."""
+    reason: str
+    """The class of the fault, such as ``rejected`` or ``broken-audit``: what filters go by."""
+    detail: str
+    """For people: what the endpoint or the parser said."""
+    partition: str
+    sequence_number: int
+    offset: str
+    enqueued_at: datetime
+    dead_at: datetime
+    status: int | None = None
+    """The HTTP status, where the endpoint answered."""
+    attempts: int = 0
+    """How many POSTs carried it, split batches included."""
+    audit_id: str = ""
+    stage: str = ""
+    cluster: str = ""
+    category: str = ""
+
+
+class Store(Protocol):
+    """Segments by name. Calls block; they raise OSError or AzureError."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a segment, whole and durable once this returns; overwrites one of that name."""
+
+    def names(self) -> Iterable[str]:
+        """All segments, oldest first."""
+
+    def read(self, name: str) -> bytes | None:
+        """A segment's bytes, or None where it is gone."""
+
+    def remove(self, name: str) -> None:
+        """Remove a segment; one that is gone is no error."""
+
+
+class DirectoryStore:
+    """Segments as files: written aside, flushed to disk, then renamed into place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._swept = False
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write`."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._sweep()
+            self._swept = True
+        # A name of its own: another process may write a segment of this name just now.
+        aside = self._path / f".{name}.{uuid4().hex[:8]}.tmp"
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(self._path / name)
+        except OSError:
+            with suppress(OSError):  # the first error says more
+                aside.unlink(missing_ok=True)
+            raise
+        directory = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _sweep(self) -> None:
+        """Remove what writers that were killed left aside."""
+        for aside in self._path.glob(".*.tmp"):
+            with suppress(FileNotFoundError):  # another process sweeps as well
+                if time.time() - aside.stat().st_mtime > LEFTOVER_S:
+                    aside.unlink()
+
+    def names(self) -> Iterable[str]:
+        """See `Store.names`."""
+        if not self._path.exists():
+            return []
+        return sorted(
+            entry.name
+            for entry in self._path.iterdir()
+            if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
+        )
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read`."""
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """See `Store.remove`."""
+        (self._path / name).unlink(missing_ok=True)
+
+
+class BlobStore:
+    """Segments as block blobs under ``deadletters/<namespace>/<hub>/<group>/``."""
+
+    def __init__(self, container: ContainerClient, hub: HubConfig) -> None:
+        self._container = container
+        folder = f"{BLOB_PREFIX}/{hub.namespace}/{hub.name}/{hub.consumer_group}/"
+        self._folder = folder.lower()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write`."""
+        self._container.upload_blob(self._folder + name, data, overwrite=True)
+
+    def names(self) -> Iterable[str]:
+        """See `Store.names`. Event Hubs names come back from Blob Storage in order."""
+        for name in self._container.list_blob_names(name_starts_with=self._folder):
+            yield name.removeprefix(self._folder)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read`."""
+        try:
+            return self._container.download_blob(self._folder + name).readall()
+        except ResourceNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """See `Store.remove`."""
+        try:
+            self._container.delete_blob(self._folder + name)
+        except ResourceNotFoundError:
+            return
+
+
+def open_store(config: DeadLetterConfig, hub: HubConfig) -> Store:
+    """The store that the configuration names; does no I/O."""
+    if config.path is not None:
+        return DirectoryStore(config.path)
+    if config.blob_connection_string is None:
+        raise ValueError("neither a directory nor Blob Storage is configured for dead letters")
+    container = open_container(config.blob_connection_string, config.container, config.ca_file)
+    return BlobStore(container, hub)
+
+
+def segment_name(moment: datetime) -> str:
+    """A new name; names sort by time."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:12]}{SUFFIX}"
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(DeadLetter)
+
+
+def encode(letters: Sequence[DeadLetter]) -> bytes:
+    """The lines of a segment."""
+    return _encoder.encode_lines(letters)
+
+
+def decode(data: bytes) -> list[DeadLetter]:
+    """The dead letters of a segment. Raises ValueError for one that is damaged."""
+    if not data.endswith(b"\n"):
+        raise ValueError("the segment is cut: its last line does not end")
+    try:
+        return _decoder.decode_lines(data)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error

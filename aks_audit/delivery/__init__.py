@@ -1,0 +1,1 @@
+"""Audit events -> Falco: queue, batches, retries, one destination for each webhook."""

@@ -1,0 +1,1 @@
+"""What an operator sees: metrics, probes, the status page and the log."""

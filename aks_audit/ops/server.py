@@ -1,0 +1,123 @@
+"""The stats endpoint: /metrics, /livez, /readyz and a status page at /.
+
+Served by hypercorn on the trio loop that does the work, on purpose: a probe
+that is answered has shown that the loop turns.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+from hypercorn.config import Config as ServerConfig
+from hypercorn.trio import serve
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.ledger import Ledger
+from ..config.settings import StatsConfig
+from ..errors import Fatal
+from .health import Health
+from .logs import get_logger
+from .metrics import PREFIX, Metrics
+
+log = get_logger("stats")
+
+
+class PartitionCollector(Collector):
+    """Per-partition gauges, computed from the ledger at each scrape."""
+
+    def __init__(
+        self, ledger: Ledger, checkpointer: Checkpointer, clock: Callable[[], float]
+    ) -> None:
+        self._ledger = ledger
+        self._checkpointer = checkpointer
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, as they are now."""
+        received = _gauge("last_sequence_number", "Sequence number received last.")
+        written = _gauge("checkpoint_sequence_number", "Sequence number checkpointed last.")
+        age = _gauge("checkpoint_age_seconds", "Since the checkpoint was written.")
+        behind = _gauge("checkpoint_behind_events", "Hub events received and not checkpointed.")
+        unwritten = _gauge(
+            "checkpoint_unwritten_seconds",
+            "For how long the store has lacked progress.",
+        )
+        for ledger in self._ledger.partitions():
+            labels = [ledger.partition]
+            received.add_metric(labels, ledger.seen)
+            written.add_metric(labels, ledger.written.sequence_number)
+            behind.add_metric(labels, ledger.seen - ledger.written.sequence_number)
+            since = self._checkpointer.unwritten_since.get(ledger.partition)
+            unwritten.add_metric(labels, 0.0 if since is None else max(0.0, self._clock() - since))
+            at = self._checkpointer.written_at.get(ledger.partition)
+            if at is not None:
+                age.add_metric(labels, max(0.0, self._clock() - at))
+        return (received, written, age, behind, unwritten)
+
+
+def _gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["partition"])
+
+
+async def run(
+    config: StatsConfig,
+    metrics: Metrics,
+    health: Health,
+    status: Callable[[], dict[str, object]],
+    *,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; tells the port once it listens. Raises Fatal if it cannot."""
+    server = ServerConfig()
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    server.bind = [f"{host}:{config.port}"]
+    server.accesslog = server.errorlog = None
+    try:
+        sockets = server.create_sockets()
+    except OSError as error:
+        raise Fatal(f"STATSADDRESS {host}:{config.port} cannot be used: {error}") from error
+    listening = sockets.insecure_sockets[0]
+    port: int = listening.getsockname()[1]
+    # hypercorn binds again by itself, so it is given the very socket.
+    server.bind = [f"fd://{listening.detach()}"]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, application(metrics, health, status), server)
+        log.info("serving", metrics=f"http://{host}:{port}/metrics")
+        task_status.started(port)
+
+
+def application(
+    metrics: Metrics, health: Health, status: Callable[[], dict[str, object]]
+) -> Starlette:
+    """The ASGI application."""
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def show_status(_: Request) -> Response:
+        return JSONResponse(status())
+
+    return Starlette(
+        routes=[
+            Route("/metrics", show_metrics),
+            Route("/livez", _probe(health.stalled)),
+            Route("/readyz", _probe(health.unready)),
+            Route("/", show_status),
+        ]
+    )
+
+
+def _probe(failing: Callable[[], dict[str, str]]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        wrong = failing()
+        if wrong:
+            return JSONResponse({"status": "failing", "reasons": wrong}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
+    return answer
