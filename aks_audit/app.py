@@ -15,6 +15,7 @@ import trio
 
 from .checkpoints import store as stores
 from .checkpoints.checkpointer import Checkpointer
+from .checkpoints.collector import PartitionCollector
 from .checkpoints.ledger import Ledger
 from .config.routes import DEFAULT
 from .config.settings import Config, LogLevel
@@ -28,7 +29,6 @@ from .ops.health import Health
 from .ops.logs import get_logger
 from .ops.memory import give_back_large_blocks
 from .ops.metrics import Metrics
-from .ops.server import PartitionCollector
 from .version import python_version, sdk_version, version
 
 log = get_logger("app")
@@ -42,19 +42,19 @@ async def forward(config: Config) -> None:
     give_back_large_blocks()
     metrics, health, ledger = Metrics(), Health(), Ledger()
     store = stores.open_store(config.checkpoint)
-    checkpointer = Checkpointer(store, config.hub, ledger, metrics)
+    checkpointer = Checkpointer(store, config.hub, ledger, metrics.checkpoints)
     letters = deadletter.open_store(config.dead_letters, config.hub)
     open_lanes = lanes.open_lanes(config, letters, metrics)
     intake = Intake(
         config.events,
         open_lanes,
-        metrics,
+        metrics.intake,
         max_event_bytes=config.sink.max_event_bytes,
         log_events=config.log.level <= LogLevel.DEBUG,
     )
-    source = Source(config, store, checkpointer, intake, metrics)
+    source = Source(config, store, checkpointer, intake.forward, metrics.receiver)
     _measure(metrics, ledger, checkpointer, open_lanes.values())
-    _check(health, source, checkpointer, open_lanes.values())
+    _check(health, source, intake, checkpointer, open_lanes.values())
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
@@ -102,17 +102,26 @@ def _measure(
 ) -> None:
     """Have what is not counted event by event computed at each scrape."""
     channels = [lane.channel for lane in open_lanes]
-    metrics.inflight_events.set_function(lambda: sum(each.events_in_flight for each in channels))
-    metrics.inflight_bytes.set_function(lambda: sum(each.bytes_in_flight for each in channels))
-    metrics.build_info.labels(version(), python_version(), sdk_version()).set(1)
+    metrics.process.inflight_events.set_function(
+        lambda: sum(each.events_in_flight for each in channels)
+    )
+    metrics.process.inflight_bytes.set_function(
+        lambda: sum(each.bytes_in_flight for each in channels)
+    )
+    metrics.process.build_info.labels(version(), python_version(), sdk_version()).set(1)
     metrics.registry.register(PartitionCollector(ledger, checkpointer, time.time))
 
 
 def _check(
-    health: Health, source: Source, checkpointer: Checkpointer, open_lanes: Iterable[Lane]
+    health: Health,
+    source: Source,
+    intake: Intake,
+    checkpointer: Checkpointer,
+    open_lanes: Iterable[Lane],
 ) -> None:
     """Have every stage take part in the probes."""
     health.add("source", ready=source.ready, live=source.stalled)
+    health.add("intake", live=intake.heartbeat.overdue)
     health.add("checkpoints", ready=checkpointer.ready, live=checkpointer.heartbeat.overdue)
     for lane in open_lanes:
         of = "" if lane.name == DEFAULT else f" of {lane.name}"

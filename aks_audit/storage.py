@@ -1,11 +1,22 @@
-"""The blob container of the checkpoints and the dead letters."""
+"""One blob container, its timeouts, and every blocking call to a store.
 
+The stores' libraries block, and raise errors of their own. Here a call goes to a worker
+thread, and what it raises becomes Retryable: the checkpoint writer, the dead-letter writer
+and the load balancing all react in the same way to a store that fails.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import trio
+from azure.core.exceptions import AzureError
 from azure.storage.blob import ContainerClient
 
 from .config.settings import Secret
+from .errors import Retryable, describe
 
 # With the SDK's defaults a store that refuses connections blocks a call for 87 s, a silent
 # one for 322 s (measured); these bound a call to some 15 s. We try again ourselves.
@@ -17,6 +28,11 @@ TIMEOUTS: dict[str, Any] = {
     "read_timeout": 5,
 }
 
+STORE_ERRORS = (AzureError, sqlite3.Error, OSError)
+"""What the stores raise when they fail."""
+
+T = TypeVar("T")
+
 
 def open_container(
     connection_string: Secret, container: str, ca_file: Path | None
@@ -26,3 +42,18 @@ def open_container(
     return ContainerClient.from_connection_string(
         connection_string.reveal(), container, **TIMEOUTS, **verify
     )
+
+
+async def call(limiter: trio.CapacityLimiter, function: Callable[..., T], *args: Any) -> T:
+    """Call a store on a worker thread. Raises Retryable when the store fails."""
+    try:
+        return await trio.to_thread.run_sync(partial(function, *args), limiter=limiter)
+    except STORE_ERRORS as error:
+        raise Retryable(explain(error)) from error
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong with a store, and what to do where that is known."""
+    if getattr(error, "error_code", None) == "ContainerNotFound":
+        return "the blob container that BLOBCONTAINERNAME names does not exist: create it"
+    return describe(error)

@@ -168,7 +168,9 @@ def make_intake(
         channel = Channel(max_bytes, max_events)
         letters = buried[name] = Buried(channel, metrics)
         lanes[name] = Lane(name, channel, letters, Sink(sink_config(), channel, letters, metrics))
-    intake = Intake(config, lanes, metrics, max_event_bytes=max_event_bytes, log_events=False)
+    intake = Intake(
+        config, lanes, metrics.intake, max_event_bytes=max_event_bytes, log_events=False
+    )
     return intake, lanes, buried
 
 

@@ -5,22 +5,18 @@ end. While the store is away forwarding goes on, and what is unwritten is
 written later; a crash meanwhile costs duplicates, never events.
 """
 
-import sqlite3
 import time
 import uuid
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
 
 import trio
-from azure.core.exceptions import AzureError
 
 from ..config.settings import HubConfig
 from ..errors import Retryable
 from ..model import Position
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
-from ..ops.metrics import Metrics
+from ..ops.metrics import CheckpointMetrics
+from ..storage import call
 from .ledger import Ledger, PartitionLedger
 from .store import Fenced, Key, Progress
 
@@ -33,31 +29,13 @@ UNREADY_S = 60.0
 """How long checkpoints may stay unwritten before the readiness probe says so; events are
 forwarded all the same."""
 
-STORE_ERRORS = (AzureError, sqlite3.Error, OSError)
-"""What the stores raise when they fail."""
-
-T = TypeVar("T")
-
-
-async def call(limiter: trio.CapacityLimiter, function: Callable[..., T], *args: Any) -> T:
-    """Call a store on a worker thread. Raises Retryable when the store fails."""
-    try:
-        return await trio.to_thread.run_sync(partial(function, *args), limiter=limiter)
-    except STORE_ERRORS as error:
-        raise Retryable(_describe(error)) from error
-
-
-def _describe(error: Exception) -> str:
-    if getattr(error, "error_code", None) == "ContainerNotFound":
-        return "the blob container that BLOBCONTAINERNAME names does not exist: create it"
-    first_line = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}"
-
 
 class Checkpointer:
     """Claims the checkpoints of partitions, and writes them."""
 
-    def __init__(self, store: Progress, hub: HubConfig, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Progress, hub: HubConfig, ledger: Ledger, metrics: CheckpointMetrics
+    ) -> None:
         self._store = store
         self._hub = hub
         self._ledger = ledger
@@ -88,7 +66,7 @@ class Checkpointer:
     async def create(self, partition: str, position: Position) -> Position:
         """Write a partition's first checkpoint; returns the one there is now. Raises Retryable."""
         standing = await call(self._limiter, self._store.create, self._key(partition), position)
-        self._metrics.checkpoints.labels("written").inc()
+        self._metrics.writes.labels("written").inc()
         return standing
 
     async def claim(self, partition: str) -> PartitionLedger:
@@ -126,7 +104,7 @@ class Checkpointer:
             self._count("fenced", partition)
             self._ledger.forget(partition, ledger)
         except Retryable as fault:
-            self._metrics.checkpoints.labels("failed").inc()
+            self._metrics.writes.labels("failed").inc()
             self._wrong = fault.reason
             log.warning(
                 "checkpoint not written, trying again later",
@@ -141,7 +119,7 @@ class Checkpointer:
             self._count("written", partition)
 
     def _count(self, result: str, partition: str) -> None:
-        self._metrics.checkpoints.labels(result).inc()
+        self._metrics.writes.labels(result).inc()
         self.unwritten_since.pop(partition, None)
 
     def _key(self, partition: str) -> Key:

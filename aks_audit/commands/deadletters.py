@@ -10,11 +10,11 @@ import click
 import msgspec
 import trio
 
-from ..checkpoints.checkpointer import STORE_ERRORS
 from ..config.settings import Config
 from ..deadletters import store as deadletter
 from ..deadletters.store import DeadLetter, Store
 from ..errors import Fatal
+from ..storage import STORE_ERRORS, explain
 from .replay import Filter, Tally, survey
 from .replay import replay as send_again
 
@@ -89,10 +89,7 @@ def show(
             if not summary:
                 click.echo(msgspec.json.encode(_line(letter)))
     except STORE_ERRORS as error:
-        first_line = str(error).partition("\n")[0]
-        raise Fatal(
-            f"the dead letters cannot be read: {type(error).__name__}: {first_line}"
-        ) from error
+        raise Fatal(f"the dead letters cannot be read: {explain(error)}") from error
     click.echo(f"{tally.found} dead letters", err=not summary)
     for reason, count in tally.reasons.most_common():
         click.echo(f"  {count:8} {reason}", err=not summary)

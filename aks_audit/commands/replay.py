@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import trio
+from prometheus_client import CollectorRegistry
 
 from ..audit.annotate import annotate
 from ..audit.event import judge
 from ..audit.unpack import unpack
-from ..checkpoints.checkpointer import call
 from ..config.routes import Router
 from ..config.settings import Config, SinkConfig
 from ..deadletters import store as deadletter
@@ -30,7 +30,8 @@ from ..delivery.retry import retry_pause_s
 from ..delivery.webhook import LIST_OVERHEAD, Poster, open_poster
 from ..errors import Fatal, Rejected, Retryable
 from ..model import AuditEvent
-from ..ops.metrics import Metrics
+from ..ops.metrics import PostMetrics
+from ..storage import call
 
 UPDATE_S = 30.0
 """How long removing what was accepted may take after an interruption."""
@@ -124,9 +125,10 @@ async def replay(
     after all retries: what was not accepted is still there.
     """
     limiter = trio.CapacityLimiter(1)
+    metrics = PostMetrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         posters = {
-            name: await stack.enter_async_context(open_poster(sink, Metrics()))
+            name: await stack.enter_async_context(open_poster(sink, metrics))
             for name, sink in lanes.sinks(config).items()
         }
         replayer = _Replayer(config, posters, tally, progress)

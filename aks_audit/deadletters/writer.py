@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import trio
 
-from ..checkpoints.checkpointer import call
 from ..delivery.channel import Channel
 from ..errors import Retryable
 from ..model import Item, Outcome
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
 from ..ops.metrics import Metrics
+from ..storage import call
 from . import store as deadletter
 from .store import DeadLetter, Store
 
@@ -123,11 +123,13 @@ class Undeliverable:
     def _settle(self, segment: list[tuple[Item, DeadLetter]]) -> None:
         for item, letter in segment:
             item.ticket.settle()
-            self._metrics.dead_letters.labels(letter.reason).inc()
+            self._metrics.dead_letters.by_reason.labels(letter.reason).inc()
         self._channel.settle([item for item, _ in segment])
-        self._metrics.outcomes.labels(Outcome.DEAD_LETTERED).inc(len(segment))
+        self._metrics.outcomes.by_outcome.labels(Outcome.DEAD_LETTERED).inc(len(segment))
         # What was never read as an audit event was not counted as one either.
-        self._metrics.errors.inc(sum(letter.kind == "audit-event" for _, letter in segment))
+        self._metrics.outcomes.errors.inc(
+            sum(letter.kind == "audit-event" for _, letter in segment)
+        )
 
 
 def _log(letter: DeadLetter) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ..ops.logs import get_logger
-from ..ops.metrics import Metrics
+from ..ops.metrics import PostMetrics
 
 log = get_logger("sink")
 
@@ -19,7 +19,7 @@ class Gate:
     be sent the same events again by each of them.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: PostMetrics) -> None:
         self._metrics = metrics
         self._probing = trio.Lock()
         self.held_because: str | None = None

@@ -23,7 +23,7 @@ from ..config.settings import EventsConfig
 from ..model import FAULTS, AuditEvent, HubEvent, Item, Skip, Skipped
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
-from ..ops.metrics import Metrics
+from ..ops.metrics import IntakeMetrics
 from .dedup import Window, key_of
 from .destination import Lane
 
@@ -48,7 +48,7 @@ class Intake:
         self,
         config: EventsConfig,
         lanes: Mapping[str, Lane],
-        metrics: Metrics,
+        metrics: IntakeMetrics,
         *,
         max_event_bytes: int,
         log_events: bool,

@@ -51,7 +51,7 @@ class Sink:
         self.channel = channel
         self.undeliverable = undeliverable
         self.metrics = metrics
-        self.gate = Gate(metrics)
+        self.gate = Gate(metrics.posts)
         self.heartbeats = [Heartbeat(trio.current_time) for _ in range(config.concurrency)]
         self.limiter = (
             RateLimiter(config.rate_events_per_s, config.burst)
@@ -65,13 +65,13 @@ class Sink:
         for ticket, settled in Counter(map(_ticket, items)).items():
             ticket.settle(settled)
         self.channel.settle(items)
-        self.metrics.outcomes.labels(outcome).inc(count)
+        self.metrics.outcomes.by_outcome.labels(outcome).inc(count)
         if outcome is Outcome.DELIVERED:
-            self.metrics.success.inc(count)
+            self.metrics.outcomes.success.inc(count)
             newest = items[-1]
-            self.metrics.delay_seconds.observe(max(0.0, time.time() - newest.enqueued_at))
+            self.metrics.outcomes.delay_seconds.observe(max(0.0, time.time() - newest.enqueued_at))
         else:
-            self.metrics.errors.inc(count)
+            self.metrics.outcomes.errors.inc(count)
 
     def stalled(self) -> str | None:
         """The liveness check."""
@@ -80,7 +80,10 @@ class Sink:
 
 async def run(sink: Sink) -> None:
     """Run the sender pool until the channel is closed and empty."""
-    async with open_poster(sink.config, sink.metrics) as poster, trio.open_nursery() as nursery:
+    async with (
+        open_poster(sink.config, sink.metrics.posts) as poster,
+        trio.open_nursery() as nursery,
+    ):
         for heartbeat in sink.heartbeats:
             nursery.start_soon(Sender(sink, poster, heartbeat).run)
 
@@ -108,7 +111,7 @@ class Sender:
                 )
             except EndOfChannel:
                 return
-            sink.metrics.events.inc(len(items))
+            sink.metrics.posts.events.inc(len(items))
             await sink.limiter.acquire(len(items))
             await self.deliver(items)
 
@@ -164,7 +167,7 @@ class Sender:
                 else:
                     return len(batch)
             await self._pause(pause_s)
-            self._sink.metrics.retry.inc(len(batch))
+            self._sink.metrics.posts.retry.inc(len(batch))
 
     async def _pause(self, pause_s: float) -> None:
         self._heartbeat.expect(within_s=pause_s + SLACK_S)
@@ -173,7 +176,7 @@ class Sender:
     async def _post(self, items: Sequence[Item]) -> None:
         sink = self._sink
         self._heartbeat.expect(within_s=3 * self._config.timeout_s + SLACK_S)
-        sink.metrics.batch_events.observe(len(items))
+        sink.metrics.posts.batch_events.observe(len(items))
         events = [item.event.raw for item in items]
         try:
             await self._poster.post(events)

@@ -16,8 +16,8 @@ import httpx
 import trio
 
 from ..config.settings import SinkConfig
-from ..errors import Rejected, Retryable
-from ..ops.metrics import Metrics
+from ..errors import Rejected, Retryable, describe
+from ..ops.metrics import PostMetrics
 
 PAYLOAD_FAULTS = frozenset(
     {
@@ -77,7 +77,7 @@ class Body(httpx.AsyncByteStream):
 class Poster:
     """Posts bodies to the webhook over one pool of connections."""
 
-    def __init__(self, client: httpx.AsyncClient, config: SinkConfig, metrics: Metrics) -> None:
+    def __init__(self, client: httpx.AsyncClient, config: SinkConfig, metrics: PostMetrics) -> None:
         self._client = client
         self._url = httpx.URL(config.url.reveal())
         self._headers = [(b"Host", self._url.netloc), (b"Content-Type", b"application/json")]
@@ -97,9 +97,9 @@ class Poster:
             label = "timeout"
             raise Retryable(f"no answer within {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
-            raise Retryable(_describe(error)) from error
+            raise Retryable(describe(error)) from error
         finally:
-            self._metrics.posts.labels(label).inc()
+            self._metrics.by_status.labels(label).inc()
             self._metrics.post_seconds.observe(trio.current_time() - started)
         _classify(response)
 
@@ -119,7 +119,7 @@ class Poster:
 
 
 @asynccontextmanager
-async def open_poster(config: SinkConfig, metrics: Metrics) -> AsyncIterator[Poster]:
+async def open_poster(config: SinkConfig, metrics: PostMetrics) -> AsyncIterator[Poster]:
     """Open the connection pool of a sink."""
     limits = httpx.Limits(
         max_connections=config.concurrency,
@@ -155,14 +155,3 @@ def retry_after_s(header: str | None) -> float:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return min(max(0.0, moment.timestamp() - time.time()), RETRY_AFTER_MAX_S)
-
-
-def _describe(error: BaseException) -> str:
-    """What went wrong, also where httpx gives its error no message (TLS failures)."""
-    kind = type(error).__name__
-    cause: BaseException | None = error
-    while cause is not None:
-        if str(cause):
-            return f"{kind}: {cause}"
-        cause = cause.__cause__ or cause.__context__
-    return kind

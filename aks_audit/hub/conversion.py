@@ -57,10 +57,3 @@ def body_of(event: EventData) -> bytes:
     if isinstance(body, str):
         return body.encode("utf-8", "replace")
     return msgspec.json.encode(body, enc_hook=str)
-
-
-def describe(error: BaseException) -> str:
-    """The first line of an error, with its kind: the SDK's texts run over many."""
-    told = str(error)
-    text = (told.partition("Error Description:")[2] or told).strip().partition("\n")[0].strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -21,10 +21,10 @@ from anyio.from_thread import BlockingPortal
 from azure.eventhub import CheckpointStore
 from azure.eventhub.aio import CheckpointStore as AsyncCheckpointStore
 
-from ..checkpoints.checkpointer import call
 from ..checkpoints.ledger import PartitionLedger
 from ..errors import Retryable
 from ..model import HubEvent
+from ..storage import call
 from .watchdog import BALANCE_LAPSE_S, BALANCE_S
 
 HANDOVER_MAX_BYTES = 1024 * 1024

@@ -22,10 +22,10 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
 from ..checkpoints.ledger import PartitionLedger
 from ..config.settings import HubConfig
-from ..errors import Retryable
+from ..errors import Retryable, describe
 from ..model import Position
 from ..ops.logs import get_logger
-from .conversion import describe, limits, to_hub_event
+from .conversion import limits, to_hub_event
 from .handover import BridgedStore, Handover, on_trio
 from .lag_probe import Probe
 from .openings import tell_openings

@@ -8,6 +8,7 @@ its thread if it does not close, and rebuilt after a backoff.
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -17,12 +18,12 @@ from azure.eventhub import CheckpointStore
 from azure.eventhub.exceptions import EventHubError
 
 from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.ledger import PartitionLedger
 from ..config.settings import Config
-from ..delivery.intake import Intake
-from ..errors import Fatal, Retryable
+from ..errors import Fatal, Retryable, describe
+from ..model import HubEvent
 from ..ops.logs import get_logger
-from ..ops.metrics import Metrics
-from .conversion import describe
+from ..ops.metrics import ReceiverMetrics
 from .handover import Handover
 from .receiver import Receiver, Wiring
 from .watchdog import lapsed
@@ -46,6 +47,10 @@ BROKEN_MAX = 5
 could not mend, a new process may."""
 
 
+Forward = Callable[[PartitionLedger, HubEvent], Awaitable[None]]
+"""async (ledger, hub event) -> None: what becomes of a hub event; waits while there is no room"""
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """How a receiver ended."""
@@ -65,13 +70,13 @@ class Source:
         config: Config,
         store: CheckpointStore,
         checkpointer: Checkpointer,
-        intake: Intake,
-        metrics: Metrics,
+        forward: Forward,
+        metrics: ReceiverMetrics,
     ) -> None:
         self._config = config
         self._store = store
         self._checkpointer = checkpointer
-        self._intake = intake
+        self._forward = forward
         self._metrics = metrics
         self._receiver: Receiver | None = None
         self._paused = False
@@ -130,10 +135,9 @@ class Source:
         return None
 
     def stalled(self) -> str | None:
-        """The liveness check: of the receiver, and of what takes its events."""
+        """The liveness check."""
         receiver = self._receiver
-        lapse = lapsed(receiver.pulse, time.monotonic()) if receiver is not None else None
-        return lapse or self._intake.heartbeat.overdue()
+        return lapsed(receiver.pulse, time.monotonic()) if receiver is not None else None
 
     async def _session(self) -> End:
         """One client from start to close."""
@@ -163,7 +167,7 @@ class Source:
             while not self._paused:
                 for ledger, events in await handover.take():
                     for event in events:
-                        await self._intake.forward(ledger, event)
+                        await self._forward(ledger, event)
 
 
 async def _supervise(receiver: Receiver) -> End:

@@ -4,65 +4,24 @@ Served by hypercorn on the trio loop that does the work, on purpose: a probe
 that is answered has shown that the loop turns.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import trio
 from hypercorn.config import Config as ServerConfig
 from hypercorn.trio import serve
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..checkpoints.checkpointer import Checkpointer
-from ..checkpoints.ledger import Ledger
 from ..config.settings import StatsConfig
 from ..errors import Fatal
 from .health import Health
 from .logs import get_logger
-from .metrics import PREFIX, Metrics
+from .metrics import Metrics
 
 log = get_logger("stats")
-
-
-class PartitionCollector(Collector):
-    """Per-partition gauges, computed from the ledger at each scrape."""
-
-    def __init__(
-        self, ledger: Ledger, checkpointer: Checkpointer, clock: Callable[[], float]
-    ) -> None:
-        self._ledger = ledger
-        self._checkpointer = checkpointer
-        self._clock = clock
-
-    def collect(self) -> Iterable[Metric]:
-        """The families, as they are now."""
-        received = _gauge("last_sequence_number", "Sequence number received last.")
-        written = _gauge("checkpoint_sequence_number", "Sequence number checkpointed last.")
-        age = _gauge("checkpoint_age_seconds", "Since the checkpoint was written.")
-        behind = _gauge("checkpoint_behind_events", "Hub events received and not checkpointed.")
-        unwritten = _gauge(
-            "checkpoint_unwritten_seconds",
-            "For how long the store has lacked progress.",
-        )
-        for ledger in self._ledger.partitions():
-            labels = [ledger.partition]
-            received.add_metric(labels, ledger.seen)
-            written.add_metric(labels, ledger.written.sequence_number)
-            behind.add_metric(labels, ledger.seen - ledger.written.sequence_number)
-            since = self._checkpointer.unwritten_since.get(ledger.partition)
-            unwritten.add_metric(labels, 0.0 if since is None else max(0.0, self._clock() - since))
-            at = self._checkpointer.written_at.get(ledger.partition)
-            if at is not None:
-                age.add_metric(labels, max(0.0, self._clock() - at))
-        return (received, written, age, behind, unwritten)
-
-
-def _gauge(name: str, text: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["partition"])
 
 
 async def run(

@@ -176,8 +176,8 @@ def make_source(metrics: Metrics) -> Source:
     unused: Any = None
     config = load(ENVIRONMENT)
     store = SqliteStore(Path("/nowhere/c.sqlite"))
-    checkpointer = Checkpointer(store, config.hub, Ledger(), metrics)
-    return Source(config, store, checkpointer, unused, metrics)
+    checkpointer = Checkpointer(store, config.hub, Ledger(), metrics.checkpoints)
+    return Source(config, store, checkpointer, unused, metrics.receiver)
 
 
 def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, float, float]:
@@ -188,7 +188,7 @@ def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, float,
         metrics, start = Metrics(), trio.current_time()
         with pytest.raises(Fatal) as fatal:
             await make_source(metrics).run()
-        return str(fatal.value), trio.current_time() - start, metrics.restarts._value.get()
+        return str(fatal.value), trio.current_time() - start, metrics.receiver.restarts._value.get()
 
     return in_fast_time(main)
 
@@ -267,7 +267,7 @@ class HungStore(SqliteStore):
 def test_a_stalled_checkpoint_writer_is_named() -> None:
     async def main() -> dict[str, str]:
         store, ledger = HungStore(), Ledger()
-        writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics())
+        writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
         health = Health()
         health.add("checkpoints", live=writer.heartbeat.overdue)
         claimed = await writer.claim("0")
@@ -285,9 +285,9 @@ def test_a_stalled_checkpoint_writer_is_named() -> None:
 
 HANGS = """
 import time
-from aks_audit import pulse, receiver, source
+from aks_audit.hub import receiver, source, watchdog
 
-pulse.LAPSE_S, source.CLOSE_S = 1.0, 0.5
+watchdog.LAPSE_S, source.CLOSE_S = 1.0, 0.5
 receiver.Receiver._on_claimed = lambda *_: time.sleep(3600)
 from aks_audit.__main__ import main
 main()

@@ -89,8 +89,11 @@ def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
     assert times == [round(at, 6) for at in accumulate(pauses, initial=0.0)]
     given_up = count if failures > retries else 0
     metrics = sink.metrics
-    assert (metrics.success.value, metrics.errors.value) == (count - given_up, given_up)
-    assert metrics.retry.value == count * (attempts - 1)
+    assert (metrics.outcomes.success.value, metrics.outcomes.errors.value) == (
+        count - given_up,
+        given_up,
+    )
+    assert metrics.posts.retry.value == count * (attempts - 1)
     assert len(buried.letters) == (given_up if exhausted is Exhausted.DEADLETTER else 0)
 
 
@@ -106,7 +109,7 @@ def test_hold_delivers_whenever_the_endpoint_comes_back(
     poster = ScriptedPoster(answer)
     sink, buried = make_sink(sink_config(retry_delay_s=delay_s, max_retries=retries))
     times = in_virtual_time(lambda: deliver(sink, poster, 3))
-    assert sink.metrics.success.value == 3
+    assert sink.metrics.outcomes.success.value == 3
     assert buried.letters == []
     assert sink.gate.ready() is None
     probes = times[retries + 1 : failures + 1]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from aks_audit.checkpoints.checkpointer import call
 from aks_audit.checkpoints.store import Fenced, SqliteStore
 from aks_audit.errors import Retryable
 from aks_audit.model import Position
+from aks_audit.storage import call
 from tests.helpers import in_real_time
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")

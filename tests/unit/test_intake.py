@@ -52,7 +52,7 @@ def of_cluster(name: str, audit_id: str, category: str = "kube-audit") -> dict[s
 
 
 def kinds(metrics: Metrics) -> dict[tuple[str, str], float]:
-    (family,) = metrics.clusters.collect()
+    (family,) = metrics.intake.clusters.collect()
     return {
         (sample.labels["cluster"], sample.labels["kind"]): sample.value for sample in family.samples
     }
@@ -113,8 +113,8 @@ def test_events_come_into_the_channel_once() -> None:
             await intake.forward(ledger, event)
         items = take_all(lanes["default"].channel)
         assert [item.event.audit_id for item in items] == ["a", "b"]
-        assert metrics.redelivered._value.get() == 1
-        assert metrics.gaps.labels("0")._value.get() == 2
+        assert metrics.intake.redelivered._value.get() == 1
+        assert metrics.intake.gaps.labels("0")._value.get() == 2
         assert ledger.done == Position(4, "4")
         items[0].ticket.settle()
         assert ledger.done == Position(6, "6")
@@ -131,7 +131,7 @@ def test_what_is_skipped_is_counted_by_reason_and_holds_nothing_up() -> None:
         await intake.forward(ledger, body)
         await intake.forward(ledger, HubEvent("0", Position(1, "1"), 0.0, b"\xff"))
         counts = {
-            reason: metrics.skipped.labels(reason)._value.get()
+            reason: metrics.intake.skipped.labels(reason)._value.get()
             for reason in ("klog", "broken-audit", "broken-body")
         }
         assert counts == {"klog": 2, "broken-audit": 1, "broken-body": 1}
@@ -203,7 +203,7 @@ def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_told(
         assert first["stageTimestamp"] == "2026-03-01T10:00:00Z"
         assert second["stageTimestamp"] == "1970-01-01T00:00:00+00:00"
         assert first["requestObject"] == {"a": [1]}
-        assert metrics.salvaged._value.get() == 2
+        assert metrics.intake.salvaged._value.get() == 2
         assert kinds(metrics) == {("", "forwarded"): 2, ("", "salvaged"): 2}
 
     in_virtual_time(main)
@@ -236,7 +236,7 @@ def test_a_copy_is_not_posted_and_its_hub_event_waits_for_the_first() -> None:
         await intake.forward(two, hub_event(1, "b", partition="1"))
         items = take_all(lanes["default"].channel)
         assert [item.event.audit_id for item in items] == ["a", "b"]
-        assert metrics.duplicates._value.get() == 3
+        assert metrics.intake.duplicates._value.get() == 3
         assert kinds(metrics) == {("", "forwarded"): 2, ("", "duplicate"): 3}
         items[1].ticket.settle()
         assert two.done == START_OF_STREAM
@@ -362,7 +362,7 @@ def test_what_the_filter_drops_is_counted_and_done() -> None:
         )
         (item,) = take_all(lanes["default"].channel)
         assert item.event.audit_id == "b"
-        assert metrics.filtered._value.get() == 2
+        assert metrics.intake.filtered._value.get() == 2
         assert kinds(metrics) == {
             ("test", "filtered"): 1,
             ("prod", "forwarded"): 1,

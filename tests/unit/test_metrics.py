@@ -24,10 +24,10 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 def test_the_four_legacy_counters_keep_their_exact_names() -> None:
     metrics = Metrics()
-    metrics.events.inc(10)
-    metrics.success.inc(7)
-    metrics.errors.inc()
-    metrics.retry.inc(2)
+    metrics.posts.events.inc(10)
+    metrics.outcomes.success.inc(7)
+    metrics.outcomes.errors.inc()
+    metrics.posts.retry.inc(2)
     text = metrics.render().decode()
     for name, value in zip(LEGACY, (10, 7, 1, 2), strict=True):
         assert f"\n# TYPE {name} counter\n{name} {value}\n" in f"\n{text}"
@@ -54,8 +54,8 @@ def test_the_whole_exposition_parses_and_every_family_has_help_and_type() -> Non
 
 def test_every_line_of_the_exposition_belongs_to_a_family() -> None:
     metrics = Metrics()
-    metrics.hub_events.labels("0").inc()
-    metrics.posts.labels("200").inc()
+    metrics.intake.hub_events.labels("0").inc()
+    metrics.posts.by_status.labels("200").inc()
     text = metrics.render().decode()
     assert text.endswith("\n")
     assert text.isascii()
@@ -68,7 +68,7 @@ def test_every_line_of_the_exposition_belongs_to_a_family() -> None:
 def test_labels_are_escaped() -> None:
     metrics = Metrics()
     label = 'a"b\\c\nd'
-    metrics.posts.labels(label).inc(3)
+    metrics.posts.by_status.labels(label).inc(3)
     found = {
         sample.labels["status"]: sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -78,11 +78,15 @@ def test_labels_are_escaped() -> None:
     assert found == {label: 3}
 
 
-@pytest.mark.parametrize("name", ["post_seconds", "batch_events", "delay_seconds"])
-def test_histograms_count_what_they_observe(name: str) -> None:
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [("posts", "post_seconds"), ("posts", "batch_events"), ("outcomes", "delay_seconds")],
+)
+def test_histograms_count_what_they_observe(group: str, name: str) -> None:
     metrics = Metrics()
-    getattr(metrics, name).observe(3)
-    getattr(metrics, name).observe(1e9)
+    histogram = getattr(getattr(metrics, group), name)
+    histogram.observe(3)
+    histogram.observe(1e9)
     found = samples(metrics)
     assert found[f"{PREFIX}_{name}_count"] == 2
     assert found[f"{PREFIX}_{name}_sum"] == 1e9 + 3
@@ -90,9 +94,9 @@ def test_histograms_count_what_they_observe(name: str) -> None:
 
 def test_two_sets_of_metrics_share_nothing() -> None:
     first, second = Metrics(), Metrics()
-    first.events.inc()
-    first.posts.labels("200").inc()
-    assert second.events.value == 0
+    first.posts.events.inc()
+    first.posts.by_status.labels("200").inc()
+    assert second.posts.events.value == 0
     assert b'status="200"' not in second.render()
 
 

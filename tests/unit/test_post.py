@@ -7,6 +7,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
 
 from aks_audit.delivery.webhook import (
     ANSWER_MAX_BYTES,
@@ -18,15 +19,17 @@ from aks_audit.delivery.webhook import (
     retry_after_s,
 )
 from aks_audit.errors import Rejected, Retryable
-from aks_audit.ops.metrics import Metrics
+from aks_audit.ops.metrics import PostMetrics
 from tests.helpers import audit_event, in_virtual_time, make_items, posted, url_config
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
-def post(handler: Handler, url: str = "http://falco/k8s-audit", timeout_s: float = 30) -> Metrics:
+def post(
+    handler: Handler, url: str = "http://falco/k8s-audit", timeout_s: float = 30
+) -> PostMetrics:
     """Post one body to a handler, in virtual time."""
-    metrics = Metrics()
+    metrics = PostMetrics(CollectorRegistry())
     config = url_config(url, timeout_s=timeout_s)
 
     async def main() -> None:
@@ -56,8 +59,8 @@ def answering(status: int, headers: dict[str, str] | None = None) -> Handler:
     return handler
 
 
-def count(metrics: Metrics, label: str) -> float:
-    value: float = metrics.posts.labels(label)._value.get()
+def count(metrics: PostMetrics, label: str) -> float:
+    value: float = metrics.by_status.labels(label)._value.get()
     return value
 
 

@@ -90,7 +90,7 @@ def scripted(
 
 
 def outcomes(metrics: Metrics) -> tuple[int, int, int]:
-    return metrics.success.value, metrics.errors.value, metrics.retry.value
+    return metrics.outcomes.success.value, metrics.outcomes.errors.value, metrics.posts.retry.value
 
 
 def test_what_is_taken_at_once_is_posted_once() -> None:
@@ -188,7 +188,7 @@ def test_hold_never_gives_up() -> None:
 
 
 def test_readiness_tells_why_events_are_held() -> None:
-    gate = Gate(Metrics())
+    gate = Gate(Metrics().posts)
     assert gate.ready() is None
     gate.hold("HTTP 503")
     gate.hold("HTTP 504")
@@ -544,7 +544,7 @@ def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
     times = 1 if script == "silence" else 2
     assert set(falco.received.receipts.values()) == {times}
     assert outcomes(sink.metrics)[:2] == (2, 0)
-    assert sink.metrics.posts.labels("timeout")._value.get() == 1
+    assert sink.metrics.posts.by_status.labels("timeout")._value.get() == 1
 
 
 @pytest.mark.parametrize(
@@ -734,4 +734,4 @@ def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
 def test_settling_measures_the_delay_since_event_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aks_audit.delivery.sender.time.time", lambda: 12.0)
     _, sink, _ = scripted(healthy, sink_config())
-    assert sink.metrics.delay_seconds._sum.get() == 12.0
+    assert sink.metrics.outcomes.delay_seconds._sum.get() == 12.0

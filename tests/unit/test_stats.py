@@ -12,6 +12,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.collector import PartitionCollector
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.store import SqliteStore
 from aks_audit.config.settings import StatsConfig, load
@@ -20,7 +21,6 @@ from aks_audit.model import HubEvent, Position
 from aks_audit.ops import server as stats
 from aks_audit.ops.health import Health
 from aks_audit.ops.metrics import PREFIX, Metrics
-from aks_audit.ops.server import PartitionCollector
 from tests.helpers import ENVIRONMENT, in_real_time
 
 STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}
@@ -60,7 +60,7 @@ def serving(body: Callable[[Running], Awaitable[None]], host: str = "127.0.0.1")
 
 def test_metrics_are_served_in_the_text_format() -> None:
     async def body(running: Running) -> None:
-        running.metrics.events.inc(3)
+        running.metrics.posts.events.inc(3)
         response = await running.get("/metrics")
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -225,7 +225,7 @@ def partition_gauges(metrics: Metrics) -> dict[tuple[str, str], float]:
 def test_partitions_are_shown_as_the_ledger_knows_them() -> None:
     metrics, ledger = Metrics(), Ledger()
     store = SqliteStore(Path("/nowhere/checkpoints.db"))
-    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics)
+    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics.checkpoints)
     metrics.registry.register(PartitionCollector(ledger, checkpointer, lambda: 1000.0))
     assert partition_gauges(metrics) == {}
     claimed = ledger.claim("3", Position(10, "10"))

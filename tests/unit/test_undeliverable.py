@@ -106,7 +106,7 @@ def test_a_burst_makes_one_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     grave = digging(burst, monkeypatch)
     assert grave.sizes == [40]
     assert grave.ledger.done == Position(39, "39")
-    assert grave.metrics.errors.value == 40
+    assert grave.metrics.outcomes.errors.value == 40
     assert grave.channel.bytes_in_flight == 0
 
 
@@ -147,7 +147,7 @@ def test_nothing_is_done_before_the_store_says_so(monkeypatch: pytest.MonkeyPatc
         assert wrong == "dead letters cannot be written: No space left on device"
         assert grave.ledger.done == START_OF_STREAM
         assert grave.channel.events_in_flight == 5
-        assert grave.metrics.errors.value == 0
+        assert grave.metrics.outcomes.errors.value == 0
         await grave.channel.drained()
         assert grave.undeliverable.ready() is None
 
