@@ -1,14 +1,13 @@
-"""What the tests of the stages share: clocks, audit events, and a sink to put them into."""
+"""What the tests of the stages share: audit events, and a sink to put them into."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import trio
-import trio.testing
 from hypothesis import HealthCheck, settings
 from structlog.testing import LogCapture
 
@@ -25,11 +24,6 @@ from aks_audit.delivery.webhook import Body, Poster
 from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Position
 from aks_audit.ops.metrics import Metrics
 
-T = TypeVar("T")
-
-DEADLINE_S = 30.0
-"""Only reached by a test that fails."""
-
 ENVIRONMENT = {
     "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;SharedAccessKey=k",
     "CHECKPOINTFILE": "/nowhere/checkpoints.db",
@@ -40,24 +34,6 @@ ENVIRONMENT = {
 def examples(count: int) -> settings:
     """So many examples, however slow the machine is just now."""
     return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def in_virtual_time(function: Callable[[], Awaitable[T]]) -> T:
-    """Run on a clock that jumps to the next deadline whenever all tasks wait."""
-
-    async def main() -> T:
-        with trio.fail_after(1e6):  # a deadlock jumps here
-            return await function()
-
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-def in_real_time(function: Callable[[], Awaitable[T]]) -> T:
-    async def main() -> T:
-        with trio.fail_after(DEADLINE_S):
-            return await function()
-
-    return trio.run(main)
 
 
 def audit_event(audit_id: str = "a", stage: str = "ResponseComplete", **fields: Any) -> bytes:

@@ -3,13 +3,13 @@
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock
 
 from aks_audit.checkpoints import checkpointer as checkpoint
 from aks_audit.checkpoints.checkpointer import Checkpointer
@@ -37,19 +37,11 @@ from tests.helpers import (
     ENVIRONMENT,
     ScriptedPoster,
     capture,
-    in_virtual_time,
     make_items,
     make_sink,
     sink_config,
 )
 from tests.rig import Rig, audit_bodies
-
-T = TypeVar("T")
-
-
-def in_fast_time(function: Callable[[], Awaitable[T]]) -> T:
-    """Run on a clock that is fast, but does not jump while a thread has something to do."""
-    return trio.run(function, clock=trio.testing.MockClock(rate=50))
 
 
 def well(now: float) -> Pulse:
@@ -180,74 +172,63 @@ def make_source(metrics: Metrics) -> Source:
     return Source(config, store, checkpointer, unused, metrics.receiver)
 
 
-def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, float, float]:
+async def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, float, float]:
     """Run until the source gives up; returns why, after how long, after how many restarts."""
     FakeReceiver.behave = behave
-
-    async def main() -> tuple[str, float, float]:
-        metrics, start = Metrics(), trio.current_time()
-        with pytest.raises(Fatal) as fatal:
-            await make_source(metrics).run()
-        return str(fatal.value), trio.current_time() - start, metrics.receiver.restarts._value.get()
-
-    return in_fast_time(main)
+    metrics, start = Metrics(), trio.current_time()
+    with pytest.raises(Fatal) as fatal:
+        await make_source(metrics).run()
+    return str(fatal.value), trio.current_time() - start, metrics.restarts._value.get()
 
 
-def test_receivers_that_hang_are_replaced_and_then_the_process_ends(
-    receivers: list[FakeReceiver],
+async def test_receivers_that_hang_are_replaced_and_then_the_process_ends(
+    receivers: list[FakeReceiver], fast_clock: MockClock
 ) -> None:
-    why, took, restarts = run_until_fatal(hang)
+    why, took, restarts = await run_until_fatal(hang)
     assert "hang inside the SDK" in why
     assert len(receivers) == HUNG_MAX
     assert restarts == HUNG_MAX - 1
     assert took >= HUNG_MAX * CLOSE_S
 
 
-def test_receivers_that_break_are_replaced_and_then_the_process_ends(
-    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
+async def test_receivers_that_break_are_replaced_and_then_the_process_ends(
+    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch, fast_clock: MockClock
 ) -> None:
     capture(monkeypatch, "aks_audit.hub.source.log")  # showing tracebacks takes time
-    why, took, _ = run_until_fatal(break_down)
+    why, took, _ = await run_until_fatal(break_down)
     assert "IndexError: list index out of range" in why
     assert len(receivers) == BROKEN_MAX
     assert took >= 1 + 2 + 4 + 8  # the backoff
 
 
-def test_a_hub_that_cannot_be_reached_never_ends_the_process(
-    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch
+async def test_a_hub_that_cannot_be_reached_never_ends_the_process(
+    receivers: list[FakeReceiver], monkeypatch: pytest.MonkeyPatch, fast_clock: MockClock
 ) -> None:
     FakeReceiver.behave = lose_connection
     lines = capture(monkeypatch, "aks_audit.hub.source.log")
-
-    async def main() -> None:
-        feed = make_source(Metrics())
-        with trio.move_on_after(200):
-            await feed.run()
-        assert "no route to host" in str(feed.ready())
-
-    in_fast_time(main)
+    feed = make_source(Metrics())
+    with trio.move_on_after(200):
+        await feed.run()
+    assert "no route to host" in str(feed.ready())
     assert len(receivers) > BROKEN_MAX
     pauses = [line["pause_s"] for line in lines.entries if line["event"] == "rebuilding the client"]
     assert pauses[:5] == [1, 2, 4, 8, 15]
     assert set(pauses[5:]) == {15}
 
 
-def test_a_stalled_sender_is_named() -> None:
-    async def main() -> dict[str, str]:
-        async def never(_: object) -> None:
-            await trio.sleep_forever()
+async def test_a_stalled_sender_is_named(autojump_clock: MockClock) -> None:
+    async def never(_: object) -> None:
+        await trio.sleep_forever()
 
-        sink, _ = make_sink(sink_config(concurrency=1))
-        health = Health()
-        health.add("sink", live=sink.stalled)
-        items, _ = make_items(1)
-        sink.channel.put(items)
-        with trio.move_on_after(600):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(Sender(sink, ScriptedPoster(never), sink.heartbeats[0]).run)
-        return health.stalled()
-
-    assert set(in_virtual_time(main)) == {"sink"}
+    sink, _ = make_sink(sink_config(concurrency=1))
+    health = Health()
+    health.add("sink", live=sink.stalled)
+    items, _ = make_items(1)
+    sink.channel.put(items)
+    with trio.move_on_after(600):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Sender(sink, ScriptedPoster(never), sink.heartbeats[0]).run)
+    assert set(health.stalled()) == {"sink"}
 
 
 class HungStore(SqliteStore):
@@ -264,23 +245,20 @@ class HungStore(SqliteStore):
         self.released.wait(60)
 
 
-def test_a_stalled_checkpoint_writer_is_named() -> None:
-    async def main() -> dict[str, str]:
-        store, ledger = HungStore(), Ledger()
-        writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
-        health = Health()
-        health.add("checkpoints", live=writer.heartbeat.overdue)
-        claimed = await writer.claim("0")
-        claimed.open(HubEvent("0", Position(0, "0"), 0.0, b""), 0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.run, 5.0)
-            await trio.sleep(10 + checkpoint.WRITE_S)
-            wrong = health.stalled()
-            store.released.set()
-            nursery.cancel_scope.cancel()
-        return wrong
-
-    assert set(in_fast_time(main)) == {"checkpoints"}
+async def test_a_stalled_checkpoint_writer_is_named(fast_clock: MockClock) -> None:
+    store, ledger = HungStore(), Ledger()
+    writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics())
+    health = Health()
+    health.add("checkpoints", live=writer.heartbeat.overdue)
+    claimed = await writer.claim("0")
+    claimed.open(HubEvent("0", Position(0, "0"), 0.0, b""), 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.run, 5.0)
+        await trio.sleep(10 + checkpoint.WRITE_S)
+        wrong = health.stalled()
+        store.released.set()
+        nursery.cancel_scope.cancel()
+    assert set(wrong) == {"checkpoints"}
 
 
 HANGS = """

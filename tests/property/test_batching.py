@@ -2,11 +2,12 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from aks_audit.delivery.channel import Channel
 from aks_audit.delivery.webhook import LIST_OVERHEAD
 from demo.judge import Accepted, judge
-from tests.helpers import audit_event, examples, in_virtual_time, make_items, posted
+from tests.helpers import audit_event, examples, make_items, posted
 
 audit_events = st.builds(
     lambda number, note, pad: audit_event(f"id-{number}", note=note, pad="x" * pad),
@@ -18,29 +19,26 @@ audit_events = st.builds(
 
 @examples(150)
 @given(st.lists(audit_events, min_size=1, max_size=30), st.integers(1, 40), st.integers(100, 3000))
-def test_batches_keep_to_their_bounds_and_to_the_bytes(
-    raws: list[bytes], max_events: int, max_bytes: int
+async def test_batches_keep_to_their_bounds_and_to_the_bytes(
+    autojump_clock: MockClock, raws: list[bytes], max_events: int, max_bytes: int
 ) -> None:
-    async def main() -> None:
-        channel = Channel(10**9)
-        items, _ = make_items(raws)
-        await channel.send(items)
-        found: list[bytes] = []
-        rest = raws
-        while channel.waiting:
-            batch = await channel.take(max_events, max_bytes - LIST_OVERHEAD)
-            body = posted(batch)
-            assert len(batch) <= max_events
-            assert len(body) <= max_bytes or len(batch) == 1
-            verdicts = judge(body)
-            found += [verdict.raw for verdict in verdicts if isinstance(verdict, Accepted)]
-            rest = rest[len(batch) :]
-            if rest and len(batch) < max_events:
-                # It ended for the sake of its size: one more would have been too much.
-                assert len(body) + 1 + len(rest[0]) + (len(batch) == 1) * LIST_OVERHEAD > max_bytes
-        assert found == raws
-
-    in_virtual_time(main)
+    channel = Channel(10**9)
+    items, _ = make_items(raws)
+    await channel.send(items)
+    found: list[bytes] = []
+    rest = raws
+    while channel.waiting:
+        batch = await channel.take(max_events, max_bytes - LIST_OVERHEAD)
+        body = posted(batch)
+        assert len(batch) <= max_events
+        assert len(body) <= max_bytes or len(batch) == 1
+        verdicts = judge(body)
+        found += [verdict.raw for verdict in verdicts if isinstance(verdict, Accepted)]
+        rest = rest[len(batch) :]
+        if rest and len(batch) < max_events:
+            # It ended for the sake of its size: one more would have been too much.
+            assert len(body) + 1 + len(rest[0]) + (len(batch) == 1) * LIST_OVERHEAD > max_bytes
+    assert found == raws
 
 
 @examples(100)

@@ -6,6 +6,7 @@ from typing import Any
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from aks_audit.config.settings import Exhausted
 from aks_audit.delivery.retry import HOLD_PROBE_MAX_S, RETRY_DELAY_MAX_S, retry_pause_s
@@ -16,7 +17,6 @@ from aks_audit.ops.health import Heartbeat
 from tests.helpers import (
     ScriptedPoster,
     examples,
-    in_virtual_time,
     make_items,
     make_sink,
     sink_config,
@@ -72,8 +72,13 @@ async def deliver(sink: Sink, poster: ScriptedPoster, count: int) -> list[float]
     count=st.integers(1, 4),
     exhausted=st.sampled_from([Exhausted.DROP, Exhausted.DEADLETTER]),
 )
-def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
-    retries: int, delay_s: float, failures: int, count: int, exhausted: Exhausted
+async def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
+    retries: int,
+    delay_s: float,
+    failures: int,
+    count: int,
+    exhausted: Exhausted,
+    autojump_clock: MockClock,
 ) -> None:
     async def answer(_: Sequence[dict[str, Any]]) -> None:
         if len(poster.posts) <= failures:
@@ -83,7 +88,7 @@ def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
     sink, buried = make_sink(
         sink_config(retry_delay_s=delay_s, max_retries=retries, exhausted=exhausted)
     )
-    times = in_virtual_time(lambda: deliver(sink, poster, count))
+    times = await deliver(sink, poster, count)
     attempts = min(failures, retries) + 1
     pauses = [min(n * delay_s, RETRY_DELAY_MAX_S) for n in range(1, attempts)]
     assert times == [round(at, 6) for at in accumulate(pauses, initial=0.0)]
@@ -99,8 +104,8 @@ def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
 
 @examples(100)
 @given(retries=st.integers(0, 6), delay_s=st.floats(0.01, 20), failures=st.integers(0, 30))
-def test_hold_delivers_whenever_the_endpoint_comes_back(
-    retries: int, delay_s: float, failures: int
+async def test_hold_delivers_whenever_the_endpoint_comes_back(
+    retries: int, delay_s: float, failures: int, autojump_clock: MockClock
 ) -> None:
     async def answer(_: Sequence[dict[str, Any]]) -> None:
         if len(poster.posts) <= failures:
@@ -108,8 +113,8 @@ def test_hold_delivers_whenever_the_endpoint_comes_back(
 
     poster = ScriptedPoster(answer)
     sink, buried = make_sink(sink_config(retry_delay_s=delay_s, max_retries=retries))
-    times = in_virtual_time(lambda: deliver(sink, poster, 3))
-    assert sink.metrics.outcomes.success.value == 3
+    times = await deliver(sink, poster, 3)
+    assert sink.metrics.success.value == 3
     assert buried.letters == []
     assert sink.gate.ready() is None
     probes = times[retries + 1 : failures + 1]
@@ -126,8 +131,8 @@ def test_hold_delivers_whenever_the_endpoint_comes_back(
     poison=st.sets(st.integers(0, 39), max_size=6),
     faults=st.sets(st.integers(1, 60), max_size=10),
 )
-def test_poison_and_outages_together_lose_nothing_and_bury_only_poison(
-    count: int, poison: set[int], faults: set[int]
+async def test_poison_and_outages_together_lose_nothing_and_bury_only_poison(
+    count: int, poison: set[int], faults: set[int], autojump_clock: MockClock
 ) -> None:
     bad = {f"id-{number}" for number in poison}
     taken: Counter[str] = Counter()
@@ -142,7 +147,7 @@ def test_poison_and_outages_together_lose_nothing_and_bury_only_poison(
 
     poster = ScriptedPoster(answer)
     sink, buried = make_sink(sink_config(retry_delay_s=1.0, max_retries=2))
-    in_virtual_time(lambda: deliver(sink, poster, count))
+    await deliver(sink, poster, count)
     everything = {f"id-{number}" for number in range(count)}
     assert taken == dict.fromkeys(everything - bad, 1)
     assert Counter(letter.audit_id for letter in buried.letters) == dict.fromkeys(

@@ -58,28 +58,20 @@ async def nothing(_: object, __: object) -> list[dict[str, Any]]:
     return []
 
 
-def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) -> None:
+async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "checkpoints")
     other = ownership("2", owner_id="somebody else")
     store.claim_ownership([other])
-
-    async def main() -> None:
-        async with BlockingPortal() as portal:
-            bridged = BridgedStore(store, portal, nothing, Pulse())
-            await trio.to_thread.run_sync(asyncio.run, close_within_a_round(bridged, store))
-
-    trio.run(main)
+    async with BlockingPortal() as portal:
+        bridged = BridgedStore(store, portal, nothing, Pulse())
+        await trio.to_thread.run_sync(asyncio.run, close_within_a_round(bridged, store))
     owners = {each["partition_id"]: each["owner_id"] for each in store.list_ownership(*HUB)}
     assert owners == {"0": "", "1": "", "2": "somebody else"}
 
 
-def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> None:
+async def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "checkpoints")
-
-    async def main() -> None:
-        async with BlockingPortal() as portal:
-            bridged = BridgedStore(store, portal, nothing, Pulse())
-            await trio.to_thread.run_sync(asyncio.run, bridged.release())
-
-    trio.run(main)
+    async with BlockingPortal() as portal:
+        bridged = BridgedStore(store, portal, nothing, Pulse())
+        await trio.to_thread.run_sync(asyncio.run, bridged.release())
     assert not (tmp_path / "checkpoints").exists()

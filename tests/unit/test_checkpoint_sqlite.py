@@ -11,8 +11,6 @@ import trio
 from aks_audit.checkpoints.store import Fenced, SqliteStore
 from aks_audit.errors import Retryable
 from aks_audit.model import Position
-from aks_audit.storage import call
-from tests.helpers import in_real_time
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")
 
@@ -166,9 +164,9 @@ def test_a_fence_is_for_its_partition_only(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("method", ["fence", "advance"])
-def test_a_checkpoint_that_is_gone_is_told(store: SqliteStore, method: str) -> None:
+async def test_a_checkpoint_that_is_gone_is_told(store: SqliteStore, method: str) -> None:
     args = (key(), "me") if method == "fence" else (key(), "me", at(1))
-    assert "has lost the checkpoint of partition 0" in failure(store, method, *args)
+    assert "has lost the checkpoint of partition 0" in await failure(store, method, *args)
 
 
 def test_hubs_and_consumer_groups_are_kept_apart(store: SqliteStore) -> None:
@@ -256,15 +254,11 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
     assert checkpoints(store) == {"shared": (0, "o"), "a": (25, "o"), "b": (25, "o")}
 
 
-def failure(store: SqliteStore, method: str, *args: object) -> str:
+async def failure(store: SqliteStore, method: str, *args: object) -> str:
     """What `call` makes of the failure of a store's method."""
-
-    async def main() -> str:
-        with pytest.raises(Retryable) as fault:
-            await call(trio.CapacityLimiter(1), getattr(store, method), *args)
-        return fault.value.reason
-
-    return in_real_time(main)
+    with pytest.raises(Retryable) as fault:
+        await call(trio.CapacityLimiter(1), getattr(store, method), *args)
+    return fault.value.reason
 
 
 CALLS: list[tuple[str, tuple[object, ...]]] = [
@@ -277,43 +271,42 @@ CALLS: list[tuple[str, tuple[object, ...]]] = [
 
 
 @pytest.mark.parametrize(("method", "args"), CALLS)
-def test_a_missing_directory_is_retryable(
+async def test_a_missing_directory_is_retryable(
     tmp_path: Path, method: str, args: tuple[object, ...]
 ) -> None:
     store = SqliteStore(tmp_path / "nowhere" / "checkpoints.db")
-    assert "unable to open database file" in failure(store, method, *args)
+    assert "unable to open database file" in await failure(store, method, *args)
     (tmp_path / "nowhere").mkdir()
     getattr(store, method)(*args)
 
 
 @pytest.mark.parametrize(("method", "args"), CALLS)
-def test_a_corrupt_file_is_retryable(tmp_path: Path, method: str, args: tuple[object, ...]) -> None:
+async def test_a_corrupt_file_is_retryable(
+    tmp_path: Path, method: str, args: tuple[object, ...]
+) -> None:
     file = tmp_path / "checkpoints.db"
     file.write_bytes(b"this is no database " * 500)
-    assert "file is not a database" in failure(SqliteStore(file), method, *args)
+    assert "file is not a database" in await failure(SqliteStore(file), method, *args)
     assert file.read_bytes() == b"this is no database " * 500
 
 
-def test_a_directory_in_place_of_the_file_is_retryable(tmp_path: Path) -> None:
-    assert "unable to open" in failure(SqliteStore(tmp_path), *CALLS[0][:1], *SCOPE)
+async def test_a_directory_in_place_of_the_file_is_retryable(tmp_path: Path) -> None:
+    assert "unable to open" in await failure(SqliteStore(tmp_path), *CALLS[0][:1], *SCOPE)
 
 
-def test_a_file_that_is_locked_for_too_long_is_retryable(
+async def test_a_file_that_is_locked_for_too_long_is_retryable(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aks_audit.checkpoints.store.SQLITE_BUSY_S", 0.01)
     store.list_ownership(*SCOPE)
     other = sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    assert "database is locked" in failure(store, "list_ownership", *SCOPE)
+    assert "database is locked" in await failure(store, "list_ownership", *SCOPE)
     other.execute("ROLLBACK")
     other.close()
     assert owners(store) == {}
 
 
-def test_a_fault_of_our_own_is_not_retryable(store: SqliteStore) -> None:
-    async def main() -> None:
-        with pytest.raises(KeyError):
-            await call(trio.CapacityLimiter(1), store.update_checkpoint, {})
-
-    in_real_time(main)
+async def test_a_fault_of_our_own_is_not_retryable(store: SqliteStore) -> None:
+    with pytest.raises(KeyError):
+        await call(trio.CapacityLimiter(1), store.update_checkpoint, {})

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,46 +17,39 @@ SETTINGS = {"STATSADDRESS": "127.0.0.1:1"}
 ENDLESS = "import signal; print('started', flush=True); signal.pause()"
 
 
-def with_process(tmp_path: Path, code: str, use: Callable[[Forwarder], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            command = [sys.executable, "-c", code]
-            running = await forwarder.start(nursery, SETTINGS, tmp_path / "log", command)
-            await use(running)
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+async def start(nursery: trio.Nursery, tmp_path: Path, code: str = ENDLESS) -> Forwarder:
+    command = [sys.executable, "-c", code]
+    return await forwarder.start(nursery, SETTINGS, tmp_path / "log", command)
 
 
-def test_a_forwarder_that_ends_at_once_is_told(tmp_path: Path) -> None:
-    async def use(running: Forwarder) -> None:
+async def test_a_forwarder_that_ends_at_once_is_told(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        running = await start(nursery, tmp_path, "import sys; print('boom'); sys.exit(3)")
         with pytest.raises(DemoError, match="ended with status 3"):
             await running.ready()
-
-    with_process(tmp_path, "import sys; print('boom'); sys.exit(3)", use)
+        nursery.cancel_scope.cancel()
     assert (tmp_path / "log").read_text() == "boom\n"
 
 
-def test_metrics_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    async def use(running: Forwarder) -> None:
+async def test_metrics_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        running = await start(nursery, tmp_path)
         with pytest.raises(DemoError, match="cannot be read"):
             await running.counts()
+        nursery.cancel_scope.cancel()
 
-    with_process(tmp_path, ENDLESS, use)
 
-
-def test_stopping_returns_the_exit_status(tmp_path: Path) -> None:
-    async def use(running: Forwarder) -> None:
+async def test_stopping_returns_the_exit_status(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        running = await start(nursery, tmp_path)
         assert await running.stop() == -15
 
-    with_process(tmp_path, ENDLESS, use)
 
-
-def test_a_forwarder_is_ended_with_its_nursery(tmp_path: Path) -> None:
-    async def use(running: Forwarder) -> None:
+async def test_a_forwarder_is_ended_with_its_nursery(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        running = await start(nursery, tmp_path)
         running.check()
-
-    with_process(tmp_path, ENDLESS, use)
+        nursery.cancel_scope.cancel()
 
 
 def test_the_environment_is_the_demos_alone(

@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from aks_audit.audit.filters import parse as parse_filters
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
@@ -16,7 +17,6 @@ from tests.helpers import (
     capture,
     envelope,
     events_config,
-    in_virtual_time,
     make_intake,
     make_items,
     record,
@@ -58,93 +58,86 @@ def kinds(metrics: Metrics) -> dict[tuple[str, str], float]:
     }
 
 
-def test_an_event_cut_off_before_the_channel_is_taken_when_it_comes_again() -> None:
+async def test_an_event_cut_off_before_the_channel_is_taken_when_it_comes_again(
+    autojump_clock: MockClock,
+) -> None:
     """A session that ends while the channel is full must not leave a hole behind."""
-
-    async def main() -> None:
-        ledgers = Ledger()
-        intake, lanes, _ = make_intake(max_events=1)
-        channel = lanes["default"].channel
-        ledger = ledgers.claim("0", START_OF_STREAM)
-        first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
-        await channel.send(first)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(intake.forward, ledger, hub_event(0, "a", "b"))
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        assert ledgers.claim("0", START_OF_STREAM) is ledger
-        channel.settle(await channel.take(10, 10_000))
-        await intake.forward(ledger, hub_event(0, "a", "b"))
-        items = await channel.take(10, 10_000)
-        assert [item.event.audit_id for item in items] == ["a", "b"]
-        for item in items:
-            item.ticket.settle()
-        assert ledger.done == Position(0, "0")
-
-    in_virtual_time(main)
+    ledgers = Ledger()
+    intake, lanes, _ = make_intake(max_events=1)
+    channel = lanes["default"].channel
+    ledger = ledgers.claim("0", START_OF_STREAM)
+    first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
+    await channel.send(first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(intake.forward, ledger, hub_event(0, "a", "b"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert ledgers.claim("0", START_OF_STREAM) is ledger
+    channel.settle(await channel.take(10, 10_000))
+    await intake.forward(ledger, hub_event(0, "a", "b"))
+    items = await channel.take(10, 10_000)
+    assert [item.event.audit_id for item in items] == ["a", "b"]
+    for item in items:
+        item.ticket.settle()
+    assert ledger.done == Position(0, "0")
 
 
-def test_an_event_of_a_claim_that_ended_while_it_waited_is_left_to_the_next() -> None:
-    async def main() -> None:
-        ledgers = Ledger()
-        intake, lanes, _ = make_intake(max_events=1)
-        channel = lanes["default"].channel
-        ledger = ledgers.claim("0", START_OF_STREAM)
-        first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
-        await channel.send(first)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(intake.forward, ledger, hub_event(0, "a"))
-            await trio.testing.wait_all_tasks_blocked()
-            fresh = ledgers.claim("0", Position(-1, "elsewhere"))
-            channel.settle(take_all(channel))
-        assert take_all(channel) == []
-        await intake.forward(fresh, hub_event(0, "a"))
-        assert [item.event.audit_id for item in take_all(channel)] == ["a"]
-
-    in_virtual_time(main)
-
-
-def test_events_come_into_the_channel_once() -> None:
-    async def main() -> None:
-        ledgers, metrics = Ledger(), Metrics()
-        intake, lanes, _ = make_intake(metrics=metrics)
-        ledger = ledgers.claim("0", Position(4, "4"))
-        for event in (hub_event(5, "a"), hub_event(5, "a"), hub_event(6), hub_event(9, "b")):
-            await intake.forward(ledger, event)
-        items = take_all(lanes["default"].channel)
-        assert [item.event.audit_id for item in items] == ["a", "b"]
-        assert metrics.intake.redelivered._value.get() == 1
-        assert metrics.intake.gaps.labels("0")._value.get() == 2
-        assert ledger.done == Position(4, "4")
-        items[0].ticket.settle()
-        assert ledger.done == Position(6, "6")
-
-    in_virtual_time(main)
+async def test_an_event_of_a_claim_that_ended_while_it_waited_is_left_to_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    ledgers = Ledger()
+    intake, lanes, _ = make_intake(max_events=1)
+    channel = lanes["default"].channel
+    ledger = ledgers.claim("0", START_OF_STREAM)
+    first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
+    await channel.send(first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(intake.forward, ledger, hub_event(0, "a"))
+        await trio.testing.wait_all_tasks_blocked()
+        fresh = ledgers.claim("0", Position(-1, "elsewhere"))
+        channel.settle(take_all(channel))
+    assert take_all(channel) == []
+    await intake.forward(fresh, hub_event(0, "a"))
+    assert [item.event.audit_id for item in take_all(channel)] == ["a"]
 
 
-def test_what_is_skipped_is_counted_by_reason_and_holds_nothing_up() -> None:
-    async def main() -> None:
-        ledgers, metrics = Ledger(), Metrics()
-        intake, lanes, buried = make_intake(metrics=metrics)
-        ledger = ledgers.claim("0", START_OF_STREAM)
-        body = whole(0, record(KLOG), record(audit_event().decode()[:-9]), record(KLOG))
-        await intake.forward(ledger, body)
-        await intake.forward(ledger, HubEvent("0", Position(1, "1"), 0.0, b"\xff"))
-        counts = {
-            reason: metrics.intake.skipped.labels(reason)._value.get()
-            for reason in ("klog", "broken-audit", "broken-body")
-        }
-        assert counts == {"klog": 2, "broken-audit": 1, "broken-body": 1}
-        assert ledger.done == Position(1, "1")
-        assert lanes["default"].channel.events_in_flight == 0
-        letters = buried["default"].letters
-        assert [(letter.reason, letter.sequence_number) for letter in letters] == [
-            ("broken-audit", 0),
-            ("broken-body", 1),
-        ]
-        assert [letter.body for letter in letters] == [audit_event()[:-9], b"\xff"]
+async def test_events_come_into_the_channel_once(autojump_clock: MockClock) -> None:
+    ledgers, metrics = Ledger(), Metrics()
+    intake, lanes, _ = make_intake(metrics=metrics)
+    ledger = ledgers.claim("0", Position(4, "4"))
+    for event in (hub_event(5, "a"), hub_event(5, "a"), hub_event(6), hub_event(9, "b")):
+        await intake.forward(ledger, event)
+    items = take_all(lanes["default"].channel)
+    assert [item.event.audit_id for item in items] == ["a", "b"]
+    assert metrics.redelivered._value.get() == 1
+    assert metrics.gaps.labels("0")._value.get() == 2
+    assert ledger.done == Position(4, "4")
+    items[0].ticket.settle()
+    assert ledger.done == Position(6, "6")
 
-    in_virtual_time(main)
+
+async def test_what_is_skipped_is_counted_by_reason_and_holds_nothing_up(
+    autojump_clock: MockClock,
+) -> None:
+    ledgers, metrics = Ledger(), Metrics()
+    intake, lanes, buried = make_intake(metrics=metrics)
+    ledger = ledgers.claim("0", START_OF_STREAM)
+    body = whole(0, record(KLOG), record(audit_event().decode()[:-9]), record(KLOG))
+    await intake.forward(ledger, body)
+    await intake.forward(ledger, HubEvent("0", Position(1, "1"), 0.0, b"\xff"))
+    counts = {
+        reason: metrics.skipped.labels(reason)._value.get()
+        for reason in ("klog", "broken-audit", "broken-body")
+    }
+    assert counts == {"klog": 2, "broken-audit": 1, "broken-body": 1}
+    assert ledger.done == Position(1, "1")
+    assert lanes["default"].channel.events_in_flight == 0
+    letters = buried["default"].letters
+    assert [(letter.reason, letter.sequence_number) for letter in letters] == [
+        ("broken-audit", 0),
+        ("broken-body", 1),
+    ]
+    assert [letter.body for letter in letters] == [audit_event()[:-9], b"\xff"]
 
 
 def padded(audit_id: str, size: int) -> bytes:
@@ -152,257 +145,220 @@ def padded(audit_id: str, size: int) -> bytes:
     return raw[:-1] + b',"pad":"' + b"x" * (size - len(raw) - 9) + b'"}'
 
 
-def test_an_event_larger_than_falco_takes_is_kept_aside() -> None:
-    async def main() -> None:
-        ledgers = Ledger()
-        intake, lanes, buried = make_intake()
-        ledger = ledgers.claim("0", START_OF_STREAM)
-        large, limit = padded("large", 5001), padded("limit", 5000)
-        assert (len(large), len(limit)) == (5001, 5000)
-        await intake.forward(ledger, whole(0, record(large.decode()), record(limit.decode())))
-        items = take_all(lanes["default"].channel)
-        assert [item.event.audit_id for item in items] == ["limit"]
-        letters = buried["default"].letters
-        assert [(letter.audit_id, letter.body) for letter in letters] == [("large", large)]
-        items[0].ticket.settle()
-        assert ledger.done == Position(0, "0")
-
-    in_virtual_time(main)
+async def test_an_event_larger_than_falco_takes_is_kept_aside(autojump_clock: MockClock) -> None:
+    ledgers = Ledger()
+    intake, lanes, buried = make_intake()
+    ledger = ledgers.claim("0", START_OF_STREAM)
+    large, limit = padded("large", 5001), padded("limit", 5000)
+    assert (len(large), len(limit)) == (5001, 5000)
+    await intake.forward(ledger, whole(0, record(large.decode()), record(limit.decode())))
+    items = take_all(lanes["default"].channel)
+    assert [item.event.audit_id for item in items] == ["limit"]
+    letters = buried["default"].letters
+    assert [(letter.audit_id, letter.body) for letter in letters] == [("large", large)]
+    items[0].ticket.settle()
+    assert ledger.done == Position(0, "0")
 
 
-def test_a_cut_event_that_is_too_large_once_rebuilt_is_kept_aside() -> None:
+async def test_a_cut_event_that_is_too_large_once_rebuilt_is_kept_aside(
+    autojump_clock: MockClock,
+) -> None:
     """It grows by the timestamps, so that its body may be smaller than it."""
-
-    async def main() -> None:
-        intake, lanes, buried = make_intake()
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        cut = padded("cut", 4990).replace(b',"pad"', b',"verb":"get","user":{"username":"u"},"pad"')
-        cut = cut[:4980].replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")
-        cut += b"x" * (4980 - len(cut)) + b'","more":"x'
-        await intake.forward(ledger, HubEvent("0", Position(0, "0"), 0.0, cut))
-        assert take_all(lanes["default"].channel) == []
-        assert [letter.reason for letter in buried["default"].letters] == ["too-large"]
-
-    in_virtual_time(main)
+    intake, lanes, buried = make_intake()
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    cut = padded("cut", 4990).replace(b',"pad"', b',"verb":"get","user":{"username":"u"},"pad"')
+    cut = cut[:4980].replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")
+    cut += b"x" * (4980 - len(cut)) + b'","more":"x'
+    await intake.forward(ledger, HubEvent("0", Position(0, "0"), 0.0, cut))
+    assert take_all(lanes["default"].channel) == []
+    assert [letter.reason for letter in buried["default"].letters] == ["too-large"]
 
 
-def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_told(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     lines = capture(monkeypatch, "aks_audit.delivery.intake.log")
 
-    async def main() -> None:
-        metrics = Metrics()
-        intake, lanes, _ = make_intake(metrics=metrics)
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        log = audit_event("cut", verb="get", user={"username": "u"}, requestObject={"a": [1, 22]})
-        log = log.replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")[:-4]
-        timeless = record(log.decode()) | {"time": "yesterday"}
-        await intake.forward(ledger, whole(0, record(log.decode()), timeless))
-        first, second = (json.loads(item.event.raw) for item in take_all(lanes["default"].channel))
-        assert first["stageTimestamp"] == "2026-03-01T10:00:00Z"
-        assert second["stageTimestamp"] == "1970-01-01T00:00:00+00:00"
-        assert first["requestObject"] == {"a": [1]}
-        assert metrics.intake.salvaged._value.get() == 2
-        assert kinds(metrics) == {("", "forwarded"): 2, ("", "salvaged"): 2}
-
-    in_virtual_time(main)
+    metrics = Metrics()
+    intake, lanes, _ = make_intake(metrics=metrics)
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    log = audit_event("cut", verb="get", user={"username": "u"}, requestObject={"a": [1, 22]})
+    log = log.replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")[:-4]
+    timeless = record(log.decode()) | {"time": "yesterday"}
+    await intake.forward(ledger, whole(0, record(log.decode()), timeless))
+    first, second = (json.loads(item.event.raw) for item in take_all(lanes["default"].channel))
+    assert first["stageTimestamp"] == "2026-03-01T10:00:00Z"
+    assert second["stageTimestamp"] == "1970-01-01T00:00:00+00:00"
+    assert first["requestObject"] == {"a": [1]}
+    assert metrics.salvaged._value.get() == 2
+    assert kinds(metrics) == {("", "forwarded"): 2, ("", "salvaged"): 2}
     assert [(line["log_level"], line["audit_id"]) for line in lines.entries] == [
         ("warning", "cut"),
         ("warning", "cut"),
     ]
 
 
-def test_without_salvage_a_cut_event_is_a_dead_letter() -> None:
-    async def main() -> None:
-        intake, lanes, buried = make_intake(events_config(salvage=False))
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        log = audit_event("cut", verb="get", user={"username": "u"})[:-1]
-        await intake.forward(ledger, whole(0, record(log.decode())))
-        assert take_all(lanes["default"].channel) == []
-        assert [letter.body for letter in buried["default"].letters] == [log]
-
-    in_virtual_time(main)
+async def test_without_salvage_a_cut_event_is_a_dead_letter(autojump_clock: MockClock) -> None:
+    intake, lanes, buried = make_intake(events_config(salvage=False))
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    log = audit_event("cut", verb="get", user={"username": "u"})[:-1]
+    await intake.forward(ledger, whole(0, record(log.decode())))
+    assert take_all(lanes["default"].channel) == []
+    assert [letter.body for letter in buried["default"].letters] == [log]
 
 
-def test_a_copy_is_not_posted_and_its_hub_event_waits_for_the_first() -> None:
-    async def main() -> None:
-        metrics = Metrics()
-        intake, lanes, _ = make_intake(metrics=metrics)
-        ledgers = Ledger()
-        one, two = (ledgers.claim(partition, START_OF_STREAM) for partition in "01")
-        await intake.forward(one, hub_event(0, "a", "b"))
-        await intake.forward(two, hub_event(0, "b", "a", partition="1"))
-        await intake.forward(two, hub_event(1, "b", partition="1"))
-        items = take_all(lanes["default"].channel)
-        assert [item.event.audit_id for item in items] == ["a", "b"]
-        assert metrics.intake.duplicates._value.get() == 3
-        assert kinds(metrics) == {("", "forwarded"): 2, ("", "duplicate"): 3}
-        items[1].ticket.settle()
-        assert two.done == START_OF_STREAM
-        items[0].ticket.settle()
-        assert (one.done, two.done) == (Position(0, "0"), Position(1, "1"))
-        await intake.forward(two, hub_event(2, "a", partition="1"))
-        assert two.done == Position(2, "2")  # nothing to wait for any more
-
-    in_virtual_time(main)
-
-
-def test_copies_within_one_hub_event_are_posted_once() -> None:
-    async def main() -> None:
-        intake, lanes, _ = make_intake()
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(ledger, hub_event(0, "a", "b", "a", "a"))
-        items = take_all(lanes["default"].channel)
-        assert [item.event.audit_id for item in items] == ["a", "b"]
-        for item in items:
-            item.ticket.settle()
-        assert ledger.done == Position(0, "0")
-
-    in_virtual_time(main)
+async def test_a_copy_is_not_posted_and_its_hub_event_waits_for_the_first(
+    autojump_clock: MockClock,
+) -> None:
+    metrics = Metrics()
+    intake, lanes, _ = make_intake(metrics=metrics)
+    ledgers = Ledger()
+    one, two = (ledgers.claim(partition, START_OF_STREAM) for partition in "01")
+    await intake.forward(one, hub_event(0, "a", "b"))
+    await intake.forward(two, hub_event(0, "b", "a", partition="1"))
+    await intake.forward(two, hub_event(1, "b", partition="1"))
+    items = take_all(lanes["default"].channel)
+    assert [item.event.audit_id for item in items] == ["a", "b"]
+    assert metrics.duplicates._value.get() == 3
+    assert kinds(metrics) == {("", "forwarded"): 2, ("", "duplicate"): 3}
+    items[1].ticket.settle()
+    assert two.done == START_OF_STREAM
+    items[0].ticket.settle()
+    assert (one.done, two.done) == (Position(0, "0"), Position(1, "1"))
+    await intake.forward(two, hub_event(2, "a", partition="1"))
+    assert two.done == Position(2, "2")  # nothing to wait for any more
 
 
-def test_the_same_id_with_other_bytes_is_another_event() -> None:
-    """A client picks the id; a harmless request must not hide another one."""
-
-    async def main() -> None:
-        intake, lanes, _ = make_intake()
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        logs = [audit_event("a", verb=verb) for verb in ("get", "delete")]
-        logs += [audit_event("a", stage) for stage in ("RequestReceived", "Panic")]
-        await intake.forward(ledger, whole(0, *(record(log.decode()) for log in logs * 2)))
-        assert [item.event.raw for item in take_all(lanes["default"].channel)] == logs
-
-    in_virtual_time(main)
-
-
-def test_the_same_bytes_from_two_clusters_are_two_events() -> None:
-    async def main() -> None:
-        intake, lanes, _ = make_intake()
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(ledger, whole(0, of_cluster("a", "id"), of_cluster("b", "id")))
-        clusters = [item.event.cluster for item in take_all(lanes["default"].channel)]
-        assert clusters == ["a", "b"]
-
-    in_virtual_time(main)
-
-
-def test_without_a_window_every_copy_is_posted() -> None:
-    async def main() -> None:
-        intake, lanes, _ = make_intake(events_config(dedup_window=0))
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(ledger, hub_event(0, "a", "a"))
-        await intake.forward(ledger, hub_event(1, "a"))
-        assert len(take_all(lanes["default"].channel)) == 3
-
-    in_virtual_time(main)
-
-
-def test_an_event_goes_the_way_of_its_route_and_a_copy_of_another_category_its_own() -> None:
-    async def main() -> None:
-        intake, lanes, _ = make_intake(events_config(routes=parse_routes(ROUTES)))
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(
-            ledger,
-            whole(
-                0,
-                of_cluster("prod-1", "p"),
-                of_cluster("prod-1", "p", "kube-audit-admin"),  # the first route that fits
-                of_cluster("test", "t"),
-                of_cluster("test", "t", "kube-audit-admin"),
-                record(audit_event("x").decode()),
-            ),
-        )
-        ids = {
-            name: [item.event.audit_id for item in lane.channel._items]
-            for name, lane in lanes.items()
-        }
-        assert ids == {"prod": ["p"], "admin": ["t"], "default": ["t", "x"]}
-        items = [item for lane in lanes.values() for item in take_all(lane.channel)]
-        for item in items[:-1]:
-            item.ticket.settle()
-            assert ledger.done == START_OF_STREAM
-        items[-1].ticket.settle()
-        assert ledger.done == Position(0, "0")
-
-    in_virtual_time(main)
-
-
-def test_a_full_lane_keeps_back_only_what_needs_it() -> None:
-    async def main() -> None:
-        config = events_config(routes=parse_routes(ROUTES))
-        intake, _lanes, _ = make_intake(config, max_events=1)
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(ledger, whole(0, of_cluster("test", "full")))
-        with trio.fail_after(1):
-            await intake.forward(ledger, whole(1, of_cluster("prod-1", "a")))
-            await intake.forward(ledger, whole(2, record(KLOG)))
-        with trio.move_on_after(1) as waiting:
-            await intake.forward(ledger, whole(3, record(audit_event().decode()[:-9])))
-        assert waiting.cancelled_caught  # a dead letter needs room in the default lane
-        assert ledger.seen == 2
-
-    in_virtual_time(main)
-
-
-def test_what_the_filter_drops_is_counted_and_done() -> None:
-    async def main() -> None:
-        metrics = Metrics()
-        config = events_config(filters=parse_filters("drop cluster=test\ndrop stage=Panic"))
-        intake, lanes, _ = make_intake(config, metrics=metrics)
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        await intake.forward(
-            ledger,
-            whole(
-                0,
-                of_cluster("test", "a"),
-                of_cluster("prod", "b"),
-                record(audit_event("c", "Panic").decode()),
-            ),
-        )
-        (item,) = take_all(lanes["default"].channel)
-        assert item.event.audit_id == "b"
-        assert metrics.intake.filtered._value.get() == 2
-        assert kinds(metrics) == {
-            ("test", "filtered"): 1,
-            ("prod", "forwarded"): 1,
-            ("", "filtered"): 1,
-        }
+async def test_copies_within_one_hub_event_are_posted_once(autojump_clock: MockClock) -> None:
+    intake, lanes, _ = make_intake()
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, hub_event(0, "a", "b", "a", "a"))
+    items = take_all(lanes["default"].channel)
+    assert [item.event.audit_id for item in items] == ["a", "b"]
+    for item in items:
         item.ticket.settle()
-        assert ledger.done == Position(0, "0")
-
-    in_virtual_time(main)
+    assert ledger.done == Position(0, "0")
 
 
-def test_the_cluster_is_named_where_that_is_asked_for_and_falco_still_takes_the_event() -> None:
-    async def main() -> None:
-        intake, lanes, buried = make_intake(events_config(annotate_cluster=True))
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        full = of_cluster("Prod", "full")
-        full["properties"] = {"log": padded("full", 5000).decode()}
-        await intake.forward(
-            ledger, whole(0, of_cluster("Prod", "a"), record(audit_event("b").decode()), full)
-        )
-        named, other, large = (item.event.raw for item in take_all(lanes["default"].channel))
-        assert json.loads(named)["annotations"] == {"cluster_name": "prod"}
-        assert other == audit_event("b")
-        assert large == padded("full", 5000)
-        assert buried["default"].letters == []
-
-    in_virtual_time(main)
+async def test_the_same_id_with_other_bytes_is_another_event(autojump_clock: MockClock) -> None:
+    """A client picks the id; a harmless request must not hide another one."""
+    intake, lanes, _ = make_intake()
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    logs = [audit_event("a", verb=verb) for verb in ("get", "delete")]
+    logs += [audit_event("a", stage) for stage in ("RequestReceived", "Panic")]
+    await intake.forward(ledger, whole(0, *(record(log.decode()) for log in logs * 2)))
+    assert [item.event.raw for item in take_all(lanes["default"].channel)] == logs
 
 
-def test_a_hundred_clusters_have_metrics_of_their_own() -> None:
-    async def main() -> None:
-        metrics = Metrics()
-        intake, _, _ = make_intake(metrics=metrics)
-        ledger = Ledger().claim("0", START_OF_STREAM)
-        records = [of_cluster(f"c{number}", f"id-{number}") for number in range(150)]
-        await intake.forward(ledger, whole(0, *records))
-        await intake.forward(ledger, whole(1, *records))
-        counts = kinds(metrics)
-        assert counts["c0", "forwarded"] == counts["c99", "duplicate"] == 1
-        assert counts["other", "forwarded"] == counts["other", "duplicate"] == 50
-        assert len(counts) == 2 * 101
+async def test_the_same_bytes_from_two_clusters_are_two_events(autojump_clock: MockClock) -> None:
+    intake, lanes, _ = make_intake()
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, whole(0, of_cluster("a", "id"), of_cluster("b", "id")))
+    clusters = [item.event.cluster for item in take_all(lanes["default"].channel)]
+    assert clusters == ["a", "b"]
 
-    in_virtual_time(main)
+
+async def test_without_a_window_every_copy_is_posted(autojump_clock: MockClock) -> None:
+    intake, lanes, _ = make_intake(events_config(dedup_window=0))
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, hub_event(0, "a", "a"))
+    await intake.forward(ledger, hub_event(1, "a"))
+    assert len(take_all(lanes["default"].channel)) == 3
+
+
+async def test_an_event_goes_the_way_of_its_route_and_a_copy_of_another_category_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    intake, lanes, _ = make_intake(events_config(routes=parse_routes(ROUTES)))
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(
+        ledger,
+        whole(
+            0,
+            of_cluster("prod-1", "p"),
+            of_cluster("prod-1", "p", "kube-audit-admin"),  # the first route that fits
+            of_cluster("test", "t"),
+            of_cluster("test", "t", "kube-audit-admin"),
+            record(audit_event("x").decode()),
+        ),
+    )
+    ids = {
+        name: [item.event.audit_id for item in lane.channel._items] for name, lane in lanes.items()
+    }
+    assert ids == {"prod": ["p"], "admin": ["t"], "default": ["t", "x"]}
+    items = [item for lane in lanes.values() for item in take_all(lane.channel)]
+    for item in items[:-1]:
+        item.ticket.settle()
+        assert ledger.done == START_OF_STREAM
+    items[-1].ticket.settle()
+    assert ledger.done == Position(0, "0")
+
+
+async def test_a_full_lane_keeps_back_only_what_needs_it(autojump_clock: MockClock) -> None:
+    config = events_config(routes=parse_routes(ROUTES))
+    intake, _lanes, _ = make_intake(config, max_events=1)
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, whole(0, of_cluster("test", "full")))
+    with trio.fail_after(1):
+        await intake.forward(ledger, whole(1, of_cluster("prod-1", "a")))
+        await intake.forward(ledger, whole(2, record(KLOG)))
+    with trio.move_on_after(1) as waiting:
+        await intake.forward(ledger, whole(3, record(audit_event().decode()[:-9])))
+    assert waiting.cancelled_caught  # a dead letter needs room in the default lane
+    assert ledger.seen == 2
+
+
+async def test_what_the_filter_drops_is_counted_and_done(autojump_clock: MockClock) -> None:
+    metrics = Metrics()
+    config = events_config(filters=parse_filters("drop cluster=test\ndrop stage=Panic"))
+    intake, lanes, _ = make_intake(config, metrics=metrics)
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(
+        ledger,
+        whole(
+            0,
+            of_cluster("test", "a"),
+            of_cluster("prod", "b"),
+            record(audit_event("c", "Panic").decode()),
+        ),
+    )
+    (item,) = take_all(lanes["default"].channel)
+    assert item.event.audit_id == "b"
+    assert metrics.filtered._value.get() == 2
+    assert kinds(metrics) == {
+        ("test", "filtered"): 1,
+        ("prod", "forwarded"): 1,
+        ("", "filtered"): 1,
+    }
+    item.ticket.settle()
+    assert ledger.done == Position(0, "0")
+
+
+async def test_the_cluster_is_named_where_that_is_asked_for_and_falco_still_takes_the_event(
+    autojump_clock: MockClock,
+) -> None:
+    intake, lanes, buried = make_intake(events_config(annotate_cluster=True))
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    full = of_cluster("Prod", "full")
+    full["properties"] = {"log": padded("full", 5000).decode()}
+    await intake.forward(
+        ledger, whole(0, of_cluster("Prod", "a"), record(audit_event("b").decode()), full)
+    )
+    named, other, large = (item.event.raw for item in take_all(lanes["default"].channel))
+    assert json.loads(named)["annotations"] == {"cluster_name": "prod"}
+    assert other == audit_event("b")
+    assert large == padded("full", 5000)
+    assert buried["default"].letters == []
+
+
+async def test_a_hundred_clusters_have_metrics_of_their_own(autojump_clock: MockClock) -> None:
+    metrics = Metrics()
+    intake, _, _ = make_intake(metrics=metrics)
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    records = [of_cluster(f"c{number}", f"id-{number}") for number in range(150)]
+    await intake.forward(ledger, whole(0, *records))
+    await intake.forward(ledger, whole(1, *records))
+    counts = kinds(metrics)
+    assert counts["c0", "forwarded"] == counts["c99", "duplicate"] == 1
+    assert counts["other", "forwarded"] == counts["other", "duplicate"] == 50
+    assert len(counts) == 2 * 101

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 import trio
-from prometheus_client import CollectorRegistry
+from trio.testing import MockClock
 
 from aks_audit.delivery.webhook import (
     ANSWER_MAX_BYTES,
@@ -19,25 +19,22 @@ from aks_audit.delivery.webhook import (
     retry_after_s,
 )
 from aks_audit.errors import Rejected, Retryable
-from aks_audit.ops.metrics import PostMetrics
-from tests.helpers import audit_event, in_virtual_time, make_items, posted, url_config
+from aks_audit.ops.metrics import Metrics
+from tests.helpers import audit_event, make_items, posted, url_config
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
-def post(
+async def post(
     handler: Handler, url: str = "http://falco/k8s-audit", timeout_s: float = 30
-) -> PostMetrics:
+) -> Metrics:
     """Post one body to a handler, in virtual time."""
     metrics = PostMetrics(CollectorRegistry())
     config = url_config(url, timeout_s=timeout_s)
 
-    async def main() -> None:
-        transport = httpx.MockTransport(handler)
-        async with httpx.AsyncClient(transport=transport, timeout=None) as client:
-            await Poster(client, config, metrics).post([b"{}"])
-
-    in_virtual_time(main)
+    transport = httpx.MockTransport(handler)
+    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
+        await Poster(client, config, metrics).post([b"{}"])
     return metrics
 
 
@@ -96,7 +93,7 @@ def test_a_large_body_is_put_together_in_pieces() -> None:
     assert known["items"] == [json.loads(event) for event in events]
 
 
-def test_a_request_is_what_the_webhook_asks_for() -> None:
+async def test_a_request_is_what_the_webhook_asks_for(autojump_clock: MockClock) -> None:
     seen: list[httpx.Request] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -104,7 +101,7 @@ def test_a_request_is_what_the_webhook_asks_for() -> None:
         await request.aread()
         return answer(200)
 
-    post(handler)
+    await post(handler)
     (request,) = seen
     assert (request.method, str(request.url)) == ("POST", "http://falco/k8s-audit")
     assert request.headers["Content-Type"] == "application/json"
@@ -114,14 +111,14 @@ def test_a_request_is_what_the_webhook_asks_for() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_any_success_is_success(status: int) -> None:
-    assert count(post(answering(status)), str(status)) == 1
+async def test_any_success_is_success(status: int, autojump_clock: MockClock) -> None:
+    assert count(await post(answering(status)), str(status)) == 1
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_payload_faults_are_rejections(status: int) -> None:
+async def test_payload_faults_are_rejections(status: int, autojump_clock: MockClock) -> None:
     with pytest.raises(Rejected, match=f"HTTP {status} ") as fault:
-        post(answering(status))
+        await post(answering(status))
     assert fault.value.status == status
 
 
@@ -129,20 +126,22 @@ def test_payload_faults_are_rejections(status: int) -> None:
     "status", [300, 301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 408, 409, 418, 429]
 )
 @pytest.mark.parametrize("location", [None, "http://elsewhere/", "http://[bad", "/relative"])
-def test_other_answers_speak_of_the_endpoint(status: int, location: str | None) -> None:
+async def test_other_answers_speak_of_the_endpoint(
+    status: int, location: str | None, autojump_clock: MockClock
+) -> None:
     headers = {} if location is None else {"Location": location}
     with pytest.raises(Retryable):
-        post(answering(status, headers=headers))
+        await post(answering(status, headers=headers))
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 599])
-def test_server_errors_are_retryable(status: int) -> None:
+async def test_server_errors_are_retryable(status: int, autojump_clock: MockClock) -> None:
     with pytest.raises(Retryable) as fault:
-        post(answering(status, headers={"Retry-After": "7"}))
+        await post(answering(status, headers={"Retry-After": "7"}))
     assert (fault.value.status, fault.value.retry_after_s) == (status, 7)
 
 
-def test_a_redirect_is_not_followed() -> None:
+async def test_a_redirect_is_not_followed(autojump_clock: MockClock) -> None:
     hosts: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -150,11 +149,11 @@ def test_a_redirect_is_not_followed() -> None:
         return answer(307, {"Location": "http://elsewhere/"})
 
     with pytest.raises(Retryable, match="HTTP 307"):
-        post(handler)
+        await post(handler)
     assert hosts == ["falco"]
 
 
-def test_the_timeout_covers_the_whole_exchange() -> None:
+async def test_the_timeout_covers_the_whole_exchange(autojump_clock: MockClock) -> None:
     async def trickle(_: httpx.Request) -> httpx.Response:
         async def content() -> AsyncIterator[bytes]:
             while True:
@@ -169,12 +168,12 @@ def test_the_timeout_covers_the_whole_exchange() -> None:
 
     for handler in (silent, trickle):
         with pytest.raises(Retryable, match=r"no answer within 2\.5 s"):
-            post(handler, timeout_s=2.5)
+            await post(handler, timeout_s=2.5)
 
 
 # httpx leaves its generators to the garbage collector when reading ends early.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_of_a_long_answer_only_the_beginning_is_read() -> None:
+async def test_of_a_long_answer_only_the_beginning_is_read(autojump_clock: MockClock) -> None:
     read = 0
 
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -186,51 +185,53 @@ def test_of_a_long_answer_only_the_beginning_is_read() -> None:
 
         return answer(200, content=content())
 
-    post(handler)
+    await post(handler)
     assert read <= ANSWER_MAX_BYTES + 1000
 
 
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.PoolTimeout]
 )
-def test_failures_of_the_network_are_retryable(error: type[httpx.HTTPError]) -> None:
+async def test_failures_of_the_network_are_retryable(
+    error: type[httpx.HTTPError], autojump_clock: MockClock
+) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         raise error("what is wrong")
 
     with pytest.raises(Retryable, match=f"{error.__name__}: what is wrong"):
-        post(handler)
+        await post(handler)
 
 
-def test_a_failure_without_a_message_tells_its_cause() -> None:
+async def test_a_failure_without_a_message_tells_its_cause(autojump_clock: MockClock) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("") from OSError("certificate verify failed")
 
     with pytest.raises(Retryable, match="ConnectError: certificate verify failed"):
-        post(handler)
+        await post(handler)
 
 
-def test_a_failure_without_any_message_tells_its_kind() -> None:
+async def test_a_failure_without_any_message_tells_its_kind(autojump_clock: MockClock) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("")
 
     with pytest.raises(Retryable, match=r"\AReadError\Z"):
-        post(handler)
+        await post(handler)
 
 
-def test_credentials_of_the_url_are_basic_auth() -> None:
+async def test_credentials_of_the_url_are_basic_auth(autojump_clock: MockClock) -> None:
     seen: list[httpx.Request] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return answer(200)
 
-    post(handler, "http://user:p%40ss@falco/k8s-audit")
+    await post(handler, "http://user:p%40ss@falco/k8s-audit")
     assert seen[0].headers["Authorization"] == "Basic dXNlcjpwQHNz"
     assert "user" not in seen[0].headers["Host"]
 
 
-def test_each_post_is_counted_and_timed() -> None:
-    metrics = post(answering(200))
+async def test_each_post_is_counted_and_timed(autojump_clock: MockClock) -> None:
+    metrics = await post(answering(200))
     assert count(metrics, "200") == 1
     assert metrics.post_seconds._sum.get() == 0
 

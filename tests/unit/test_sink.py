@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from structlog.testing import LogCapture
+from trio.testing import MockClock
 
 from aks_audit.checkpoints.ledger import PartitionLedger
 from aks_audit.config.settings import Exhausted, SinkConfig
@@ -28,8 +29,6 @@ from tests.helpers import (
     ScriptedPoster,
     audit_event,
     capture,
-    in_real_time,
-    in_virtual_time,
     make_items,
     make_sink,
     sink_config,
@@ -73,19 +72,16 @@ def failing(times: int | None = None, **known: Any) -> Callable[[Events], Awaita
     return answer
 
 
-def scripted(
+async def scripted(
     answer: Callable[[Events], Awaitable[None]], config: SinkConfig, count: int = 1
 ) -> tuple[ScriptedPoster, Sink, PartitionLedger]:
     """Deliver one batch, in virtual time."""
     poster, (sink, _) = ScriptedPoster(answer), make_sink(config)
     items, ledger = make_items(count)
 
-    async def main() -> None:
-        await sink.channel.send(items)
-        batch = await sink.channel.take(count, 10**9)
-        await deliver(sink, poster, batch)
-
-    in_virtual_time(main)
+    await sink.channel.send(items)
+    batch = await sink.channel.take(count, 10**9)
+    await deliver(sink, poster, batch)
     return poster, sink, ledger
 
 
@@ -93,8 +89,8 @@ def outcomes(metrics: Metrics) -> tuple[int, int, int]:
     return metrics.outcomes.success.value, metrics.outcomes.errors.value, metrics.posts.retry.value
 
 
-def test_what_is_taken_at_once_is_posted_once() -> None:
-    poster, sink, ledger = scripted(healthy, sink_config(), count=3)
+async def test_what_is_taken_at_once_is_posted_once(autojump_clock: MockClock) -> None:
+    poster, sink, ledger = await scripted(healthy, sink_config(), count=3)
     assert poster.posts[0][1] == ["id-0", "id-1", "id-2"]
     assert len(poster.posts) == 1
     assert outcomes(sink.metrics) == (3, 0, 0)
@@ -102,17 +98,19 @@ def test_what_is_taken_at_once_is_posted_once() -> None:
     assert sink.channel.events_in_flight == 0
 
 
-def test_retries_come_after_ever_longer_pauses() -> None:
-    poster, sink, ledger = scripted(failing(4), sink_config(retry_delay_s=1.0), count=2)
+async def test_retries_come_after_ever_longer_pauses(autojump_clock: MockClock) -> None:
+    poster, sink, ledger = await scripted(failing(4), sink_config(retry_delay_s=1.0), count=2)
     assert poster.times == [0, 1, 3, 6, 10]
     assert {tuple(ids) for _, ids in poster.posts} == {("id-0", "id-1")}
     assert outcomes(sink.metrics) == (2, 0, 8)
     assert ledger.done == Position(1, "1")
 
 
-def test_drop_gives_up_after_the_last_retry(lines: LogCapture) -> None:
+async def test_drop_gives_up_after_the_last_retry(
+    lines: LogCapture, autojump_clock: MockClock
+) -> None:
     config = sink_config(retry_delay_s=1.0, max_retries=3, exhausted=Exhausted.DROP)
-    poster, sink, ledger = scripted(failing(), config, count=2)
+    poster, sink, ledger = await scripted(failing(), config, count=2)
     assert poster.times == [0, 1, 3, 6]
     assert outcomes(sink.metrics) == (0, 2, 6)
     assert ledger.done == Position(1, "1")
@@ -125,9 +123,11 @@ def test_drop_gives_up_after_the_last_retry(lines: LogCapture) -> None:
     ]
 
 
-def test_deadletter_buries_after_the_last_retry(lines: LogCapture) -> None:
+async def test_deadletter_buries_after_the_last_retry(
+    lines: LogCapture, autojump_clock: MockClock
+) -> None:
     config = sink_config(retry_delay_s=1.0, max_retries=2, exhausted=Exhausted.DEADLETTER)
-    poster, sink, ledger = scripted(failing(), config, count=2)
+    poster, sink, ledger = await scripted(failing(), config, count=2)
     assert poster.times == [0, 1, 3]
     assert outcomes(sink.metrics) == (0, 2, 4)
     assert ledger.done == Position(1, "1")
@@ -140,32 +140,34 @@ def test_deadletter_buries_after_the_last_retry(lines: LogCapture) -> None:
     assert [letter.attempts for letter in sink.undeliverable.letters] == [3, 3]
 
 
-def test_no_retries_means_one_attempt() -> None:
+async def test_no_retries_means_one_attempt(autojump_clock: MockClock) -> None:
     config = sink_config(max_retries=0, exhausted=Exhausted.DROP)
-    poster, sink, _ = scripted(failing(), config)
+    poster, sink, _ = await scripted(failing(), config)
     assert poster.times == [0]
     assert outcomes(sink.metrics) == (0, 1, 0)
 
 
-def test_a_pause_never_passes_its_ceiling() -> None:
+async def test_a_pause_never_passes_its_ceiling(autojump_clock: MockClock) -> None:
     config = sink_config(retry_delay_s=20.0, max_retries=4, exhausted=Exhausted.DROP)
-    poster, _, _ = scripted(failing(), config)
+    poster, _, _ = await scripted(failing(), config)
     assert poster.times == [0, 20, 50, 80, 110]
 
 
-def test_the_endpoint_may_ask_for_a_longer_pause() -> None:
-    poster, _, _ = scripted(failing(2, retry_after_s=42.0), sink_config(retry_delay_s=1.0))
+async def test_the_endpoint_may_ask_for_a_longer_pause(autojump_clock: MockClock) -> None:
+    poster, _, _ = await scripted(failing(2, retry_after_s=42.0), sink_config(retry_delay_s=1.0))
     assert poster.times == [0, 42, 84]
 
 
-def test_the_endpoint_cannot_ask_for_a_shorter_pause() -> None:
-    poster, _, _ = scripted(failing(2, retry_after_s=0.5), sink_config(retry_delay_s=1.0))
+async def test_the_endpoint_cannot_ask_for_a_shorter_pause(autojump_clock: MockClock) -> None:
+    poster, _, _ = await scripted(failing(2, retry_after_s=0.5), sink_config(retry_delay_s=1.0))
     assert poster.times == [0, 1, 3]
 
 
-def test_hold_goes_on_probing_with_a_single_event(lines: LogCapture) -> None:
+async def test_hold_goes_on_probing_with_a_single_event(
+    lines: LogCapture, autojump_clock: MockClock
+) -> None:
     config = sink_config(retry_delay_s=1.0, max_retries=2)
-    poster, sink, ledger = scripted(failing(6), config, count=3)
+    poster, sink, ledger = await scripted(failing(6), config, count=3)
     # Held from the third failure on: n * delay up to the ceiling of the probes.
     assert poster.times == [0, 1, 3, 6, 10, 14, 18, 18]
     assert [len(ids) for _, ids in poster.posts] == [3, 3, 3, 1, 1, 1, 1, 2]
@@ -178,9 +180,9 @@ def test_hold_goes_on_probing_with_a_single_event(lines: LogCapture) -> None:
     assert events.count("the endpoint is back") == 1
 
 
-def test_hold_never_gives_up() -> None:
+async def test_hold_never_gives_up(autojump_clock: MockClock) -> None:
     config = sink_config(retry_delay_s=1.0, max_retries=0)
-    poster, sink, _ = scripted(failing(1000), config)
+    poster, sink, _ = await scripted(failing(1000), config)
     assert len(poster.posts) == 1001
     assert outcomes(sink.metrics)[:2] == (1, 0)
     gaps = [after - before for before, after in zip(poster.times, poster.times[1:], strict=False)]
@@ -199,7 +201,9 @@ def test_readiness_tells_why_events_are_held() -> None:
     assert gate._metrics.holding._value.get() == 0
 
 
-def test_a_sender_with_retries_left_probes_as_often_as_any_other() -> None:
+async def test_a_sender_with_retries_left_probes_as_often_as_any_other(
+    autojump_clock: MockClock,
+) -> None:
     """It holds the turn while it pauses, so its pause is everybody's."""
     config = sink_config(retry_delay_s=10.0, max_retries=5)
     sink, _ = make_sink(config)
@@ -207,23 +211,22 @@ def test_a_sender_with_retries_left_probes_as_often_as_any_other() -> None:
     items, _ = make_items(1)
     poster = ScriptedPoster(failing(4))
 
-    async def main() -> None:
-        await sink.channel.send(items)
-        await deliver(sink, poster, items)
-
-    in_virtual_time(main)
+    await sink.channel.send(items)
+    await deliver(sink, poster, items)
     assert poster.times == [0, 4, 8, 12, 16]
 
 
 @pytest.mark.parametrize("poisons", [{0}, {7}, {15}, {3, 4}, {0, 15}, set(range(16))])
-def test_poison_is_isolated_by_splitting(poisons: set[int], lines: LogCapture) -> None:
+async def test_poison_is_isolated_by_splitting(
+    poisons: set[int], lines: LogCapture, autojump_clock: MockClock
+) -> None:
     bad = {f"id-{number}" for number in poisons}
 
     async def answer(events: Events) -> None:
         if bad & {event["auditID"] for event in events}:
             raise Rejected("HTTP 400 Bad Request", status=400)
 
-    poster, sink, ledger = scripted(answer, sink_config(), count=16)
+    poster, sink, ledger = await scripted(answer, sink_config(), count=16)
     accepted = Counter(
         audit_id for _, ids in poster.posts if not bad & set(ids) for audit_id in ids
     )
@@ -240,7 +243,9 @@ def test_poison_is_isolated_by_splitting(poisons: set[int], lines: LogCapture) -
     assert poster.times == [0] * len(poster.posts)
 
 
-def test_a_fault_of_the_endpoint_amid_splitting_costs_nobody() -> None:
+async def test_a_fault_of_the_endpoint_amid_splitting_costs_nobody(
+    autojump_clock: MockClock,
+) -> None:
     posts = 0
 
     async def answer(events: Events) -> None:
@@ -251,12 +256,12 @@ def test_a_fault_of_the_endpoint_amid_splitting_costs_nobody() -> None:
         if "id-2" in {event["auditID"] for event in events}:
             raise Rejected("HTTP 422", status=422)
 
-    poster, sink, _ = scripted(answer, sink_config(), count=4)
+    poster, sink, _ = await scripted(answer, sink_config(), count=4)
     assert outcomes(sink.metrics)[:2] == (3, 1)
     assert poster.times[-1] > 0
 
 
-def test_poison_met_by_a_probe_ends_the_hold() -> None:
+async def test_poison_met_by_a_probe_ends_the_hold(autojump_clock: MockClock) -> None:
     async def answer(events: Events) -> None:
         if len(poster.posts) <= 2:
             raise Retryable("HTTP 503")
@@ -267,17 +272,14 @@ def test_poison_met_by_a_probe_ends_the_hold() -> None:
     items, ledger = make_items(4)
     poster = ScriptedPoster(answer)
 
-    async def main() -> None:
-        await sink.channel.send(items)
-        await deliver(sink, poster, items)
-
-    in_virtual_time(main)
+    await sink.channel.send(items)
+    await deliver(sink, poster, items)
     assert outcomes(sink.metrics)[:2] == (3, 1)
     assert sink.gate.ready() is None
     assert ledger.done == Position(3, "3")
 
 
-def pool(
+async def pool(
     monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[Events], Awaitable[None]],
     config: SinkConfig,
@@ -293,23 +295,22 @@ def pool(
     monkeypatch.setattr(sink_module, "open_poster", open_poster)
     items, ledger = make_items(sum(counts))
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, sink)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, sink)
+        await trio.testing.wait_all_tasks_blocked()
+        rest = items
+        for count in counts:
+            await sink.channel.send(rest[:count])
+            rest = rest[count:]
             await trio.testing.wait_all_tasks_blocked()
-            rest = items
-            for count in counts:
-                await sink.channel.send(rest[:count])
-                rest = rest[count:]
-                await trio.testing.wait_all_tasks_blocked()
-            await sink.channel.drained()
-            sink.channel.close()
-
-    in_virtual_time(main)
+        await sink.channel.drained()
+        sink.channel.close()
     return poster, sink, ledger
 
 
-def test_while_held_one_sender_at_a_time_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_held_one_sender_at_a_time_probes(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     away_until = 300.0
     at_once: list[tuple[bool, int, int]] = []
 
@@ -325,7 +326,7 @@ def test_while_held_one_sender_at_a_time_probes(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ScriptedPoster, "__init__", noting(ScriptedPoster.__init__, poster_box))
     monkeypatch.setattr(Sink, "__init__", noting(Sink.__init__, sink_box))
     config = sink_config(concurrency=6, retry_delay_s=1.0, max_retries=1)
-    poster, sink, ledger = pool(monkeypatch, answer, config, [5] * 6)
+    poster, sink, ledger = await pool(monkeypatch, answer, config, [5] * 6)
     assert any(not held and under_way > 1 for held, under_way, _ in at_once)
     probes = [(under_way, events) for held, under_way, events in at_once if held]
     settled = probes[6:]  # those that were under way when the hold began have ended
@@ -346,7 +347,9 @@ def noting(original: Callable[..., None], into: list[Any]) -> Callable[..., None
     return init
 
 
-def test_the_return_of_the_endpoint_wakes_all_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_return_of_the_endpoint_wakes_all_senders(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     width: list[int] = []
     poster_box: list[ScriptedPoster] = []
     monkeypatch.setattr(ScriptedPoster, "__init__", noting(ScriptedPoster.__init__, poster_box))
@@ -358,7 +361,7 @@ def test_the_return_of_the_endpoint_wakes_all_senders(monkeypatch: pytest.Monkey
         await trio.sleep(1)
 
     config = sink_config(concurrency=4, max_retries=0, batch_max_events=3)
-    poster, sink, ledger = pool(monkeypatch, answer, config, [3] * 4)
+    poster, sink, ledger = await pool(monkeypatch, answer, config, [3] * 4)
     assert max(width) >= 3
     assert ledger.done == Position(11, "11")
     assert outcomes(sink.metrics)[:2] == (12, 0)
@@ -366,19 +369,23 @@ def test_the_return_of_the_endpoint_wakes_all_senders(monkeypatch: pytest.Monkey
     assert delivered == {f"id-{number}": 1 for number in range(12)}
 
 
-def test_a_pool_batches_what_is_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pool_batches_what_is_waiting(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def slow(_: Events) -> None:
         await trio.sleep(1)
 
     config = sink_config(concurrency=1, batch_max_events=10)
-    poster, _, _ = pool(monkeypatch, slow, config, [1] * 25)
+    poster, _, _ = await pool(monkeypatch, slow, config, [1] * 25)
     assert [len(ids) for _, ids in poster.posts] == [1, 10, 10, 4]
     assert poster.times == [0, 1, 2, 3]
 
 
-def test_the_rate_limit_counts_events(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_rate_limit_counts_events(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     config = sink_config(concurrency=3, rate_events_per_s=10.0, burst=5)
-    poster, _, ledger = pool(monkeypatch, healthy, config, [40])
+    poster, _, ledger = await pool(monkeypatch, healthy, config, [40])
     assert all(len(ids) <= 5 for _, ids in poster.posts)
     assert poster.times == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
     assert ledger.done == Position(39, "39")
@@ -389,7 +396,7 @@ def test_the_rate_limit_counts_events(monkeypatch: pytest.MonkeyPatch) -> None:
 Body = Callable[[Falco, Sink, list[Item]], Awaitable[None]]
 
 
-def contract(
+async def contract(
     body: Body,
     raws: int | list[bytes] = 1,
     *,
@@ -401,20 +408,17 @@ def contract(
     items, ledger = make_items(raws)
     found: list[Any] = []
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            serve = partial(serve_falco, "127.0.0.1", 0, settings or Settings(keep_bytes=True))
-            falco = await nursery.start(serve)
-            # Fast, lest the tests wait: the schedule is tested in virtual time.
-            quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
-            sink, _ = make_sink(url_config(url(falco.url), **quick))
-            found.extend([falco, sink])
-            nursery.start_soon(run, sink)
-            await body(falco, sink, items)
-            await sink.channel.drained()
-            nursery.cancel_scope.cancel()
-
-    in_real_time(main)
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_falco, "127.0.0.1", 0, settings or Settings(keep_bytes=True))
+        falco = await nursery.start(serve)
+        # Fast, lest the tests wait: the schedule is tested in virtual time.
+        quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
+        sink, _ = make_sink(url_config(url(falco.url), **quick))
+        found.extend([falco, sink])
+        nursery.start_soon(run, sink)
+        await body(falco, sink, items)
+        await sink.channel.drained()
+        nursery.cancel_scope.cancel()
     return found[0], found[1], ledger
 
 
@@ -432,9 +436,9 @@ def sending(plan: Callable[[Falco], object]) -> Body:
     return body
 
 
-def test_a_single_event_arrives_byte_for_byte() -> None:
+async def test_a_single_event_arrives_byte_for_byte() -> None:
     raw = audit_event(note="ü😀\x00\ud800").replace(b":", b" : ", 3)
-    falco, sink, ledger = contract(send, [raw])
+    falco, sink, ledger = await contract(send, [raw])
     assert falco.received.bodies == [raw]
     assert falco.received.heads[0]["content-type"] == "application/json"
     assert falco.received.dropped == []
@@ -442,9 +446,9 @@ def test_a_single_event_arrives_byte_for_byte() -> None:
     assert outcomes(sink.metrics) == (1, 0, 0)
 
 
-def test_several_events_arrive_as_an_event_list() -> None:
+async def test_several_events_arrive_as_an_event_list() -> None:
     raws = [audit_event(f"id-{number}", note="ü" * number) for number in range(50)]
-    falco, sink, _ = contract(send, raws)
+    falco, sink, _ = await contract(send, raws)
     assert falco.received.batches == {50: 1}
     assert list(falco.received.events.values()) == raws
     assert falco.received.dropped == []
@@ -452,9 +456,9 @@ def test_several_events_arrive_as_an_event_list() -> None:
     assert outcomes(sink.metrics) == (50, 0, 0)
 
 
-def test_bodies_keep_to_the_configured_bounds() -> None:
+async def test_bodies_keep_to_the_configured_bounds() -> None:
     raws = [audit_event(f"id-{number}", pad="x" * number * 10) for number in range(60)]
-    falco, _, _ = contract(send, raws, batch_max_events=7, batch_max_bytes=3000)
+    falco, _, _ = await contract(send, raws, batch_max_events=7, batch_max_bytes=3000)
     assert max(falco.received.batches) <= 7
     assert max(map(len, falco.received.bodies)) <= 3000
     assert list(falco.received.events.values()) == raws
@@ -463,9 +467,9 @@ def test_bodies_keep_to_the_configured_bounds() -> None:
 @pytest.mark.parametrize(
     "status", [300, 301, 302, 307, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504]
 )
-def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
+async def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
     plan = sending(lambda falco: falco.faults.answer(status, 3))
-    falco, sink, ledger = contract(plan, 3)
+    falco, sink, ledger = await contract(plan, 3)
     assert falco.received.answers == {status: 3, 200: 1}
     assert set(falco.received.receipts.values()) == {1}
     assert outcomes(sink.metrics) == (3, 0, 9)
@@ -473,9 +477,9 @@ def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCapture) -> None:
+async def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCapture) -> None:
     plan = sending(lambda falco: falco.faults.reject('"id-0"', status))
-    falco, sink, ledger = contract(plan)
+    falco, sink, ledger = await contract(plan)
     assert falco.received.answers == {status: 2, 200: 1}  # 200 to an empty list in between
     assert falco.received.count == 0
     assert outcomes(sink.metrics) == (0, 1, 0)
@@ -490,10 +494,10 @@ def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCaptu
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
+async def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
     """It refuses an event, and is well again when it is asked whether it refuses everything."""
     plan = sending(lambda falco: falco.faults.answer(status))
-    falco, sink, ledger = contract(plan)
+    falco, sink, ledger = await contract(plan)
     assert falco.received.answers == {status: 1, 200: 2}
     assert falco.received.count == 1
     assert outcomes(sink.metrics) == (1, 0, 0)
@@ -501,10 +505,10 @@ def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> No
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_poison_among_many_costs_only_itself(status: int) -> None:
+async def test_poison_among_many_costs_only_itself(status: int) -> None:
     raws = [audit_event(f"id-{n}", note="poison" if n in {3, 17} else "") for n in range(40)]
     plan = sending(lambda falco: falco.faults.reject(b"poison", status))
-    falco, sink, ledger = contract(plan, raws)
+    falco, sink, ledger = await contract(plan, raws)
     receipts = {audit_id: times for (audit_id, _), times in falco.received.receipts.items()}
     assert receipts == {f"id-{number}": 1 for number in range(40) if number not in {3, 17}}
     assert outcomes(sink.metrics) == (38, 2, 0)
@@ -512,7 +516,9 @@ def test_poison_among_many_costs_only_itself(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_an_endpoint_that_refuses_everything_is_no_judge(status: int, lines: LogCapture) -> None:
+async def test_an_endpoint_that_refuses_everything_is_no_judge(
+    status: int, lines: LogCapture
+) -> None:
     async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
         held = watched(sink)
         falco.faults.answer(status, None)
@@ -521,7 +527,7 @@ def test_an_endpoint_that_refuses_everything_is_no_judge(status: int, lines: Log
         assert f"HTTP {status}" in (sink.gate.ready() or "")
         falco.faults.clear()
 
-    falco, sink, _ = contract(body, 10, max_retries=0)
+    falco, sink, _ = await contract(body, 10, max_retries=0)
     assert set(falco.received.receipts.values()) == {1}
     assert outcomes(sink.metrics)[:2] == (10, 0)
     assert "dead letter" not in {line["event"] for line in lines.entries}
@@ -530,17 +536,17 @@ def test_an_endpoint_that_refuses_everything_is_no_judge(status: int, lines: Log
 @pytest.mark.parametrize(
     "script", ["close", "cut", "garbage", "close*3", "garbage*2 cut 503 close"]
 )
-def test_broken_exchanges_are_retried(script: str) -> None:
-    falco, sink, ledger = contract(sending(lambda falco: falco.faults.script(script)), 2)
+async def test_broken_exchanges_are_retried(script: str) -> None:
+    falco, sink, ledger = await contract(sending(lambda falco: falco.faults.script(script)), 2)
     assert set(falco.received.receipts.values()) == {1}
     assert outcomes(sink.metrics)[:2] == (2, 0)
     assert ledger.done == Position(1, "1")
 
 
 @pytest.mark.parametrize("script", ["silence", "delay:9", "trickle:9"])
-def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
+async def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
     plan = sending(lambda falco: falco.faults.script(script))
-    falco, sink, _ = contract(plan, 2, timeout_s=0.2)
+    falco, sink, _ = await contract(plan, 2, timeout_s=0.2)
     times = 1 if script == "silence" else 2
     assert set(falco.received.receipts.values()) == {times}
     assert outcomes(sink.metrics)[:2] == (2, 0)
@@ -562,9 +568,9 @@ def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
         b"HTTP/1.1 503 Busy\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n",
     ],
 )
-def test_absurd_answers_are_retried(data: bytes) -> None:
+async def test_absurd_answers_are_retried(data: bytes) -> None:
     plan = sending(lambda falco: falco.faults.garbage(data=data))
-    falco, sink, _ = contract(plan, 2)
+    falco, sink, _ = await contract(plan, 2)
     assert set(falco.received.receipts.values()) == {1}
     assert outcomes(sink.metrics) == (2, 0, 2)
 
@@ -572,7 +578,7 @@ def test_absurd_answers_are_retried(data: bytes) -> None:
 # httpx leaves its generators to the garbage collector when reading ends early.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("head", [b"Content-Length: 99999999999", b"X: until the connection ends"])
-def test_an_endless_answer_is_an_answer(head: bytes) -> None:
+async def test_an_endless_answer_is_an_answer(head: bytes) -> None:
     requests = 0
 
     async def endless(stream: trio.SocketStream) -> None:
@@ -588,22 +594,19 @@ def test_an_endless_answer_is_an_answer(head: bytes) -> None:
 
     items, ledger = make_items(1)
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(trio.serve_tcp, endless, 0, host="127.0.0.1"))
-            port = listeners[0].socket.getsockname()[1]
-            sink, _ = make_sink(url_config(f"http://127.0.0.1:{port}/"))
-            nursery.start_soon(run, sink)
-            await sink.channel.send(items)
-            await sink.channel.drained()
-            nursery.cancel_scope.cancel()
-
-    in_real_time(main)
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, endless, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        sink, _ = make_sink(url_config(f"http://127.0.0.1:{port}/"))
+        nursery.start_soon(run, sink)
+        await sink.channel.send(items)
+        await sink.channel.drained()
+        nursery.cancel_scope.cancel()
     assert ledger.done == Position(0, "0")
     assert requests == 1
 
 
-def test_retry_after_is_kept_to() -> None:
+async def test_retry_after_is_kept_to() -> None:
     waited: list[float] = []
 
     async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
@@ -613,7 +616,7 @@ def test_retry_after_is_kept_to() -> None:
         await sink.channel.drained()
         waited.append(trio.current_time() - start)
 
-    falco, _, _ = contract(body)
+    falco, _, _ = await contract(body)
     assert falco.received.answers == {429: 1, 200: 1}
     assert 1 <= waited[0] < 10
 
@@ -631,7 +634,7 @@ def watched(sink: Sink) -> trio.Event:
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) -> None:
+async def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) -> None:
     async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
         held = watched(sink)
         await falco.refuse()
@@ -643,7 +646,7 @@ def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) ->
         await sink.channel.drained()
         assert sink.gate.ready() is None
 
-    falco, sink, ledger = contract(body, 20, max_retries=1, concurrency=concurrency)
+    falco, sink, ledger = await contract(body, 20, max_retries=1, concurrency=concurrency)
     receipts = falco.received.receipts
     assert len(receipts) == 20
     assert set(receipts.values()) == {1}
@@ -651,7 +654,7 @@ def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) ->
     assert ledger.done == Position(19, "19")
 
 
-def test_an_outage_in_the_middle_loses_nothing() -> None:
+async def test_an_outage_in_the_middle_loses_nothing() -> None:
     async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
         held = watched(sink)
         await sink.channel.send(items[:10])
@@ -661,17 +664,17 @@ def test_an_outage_in_the_middle_loses_nothing() -> None:
         await held.wait()
         falco.accept()
 
-    falco, _, ledger = contract(body, 30, max_retries=0, concurrency=3)
+    falco, _, ledger = await contract(body, 30, max_retries=0, concurrency=3)
     assert len(falco.received.receipts) == 30
     assert ledger.done == Position(29, "29")
 
 
-def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) -> None:
+async def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) -> None:
     def with_credentials(url: str) -> str:
         return url.replace("http://", "http://user:pAssw0rd@") + "?token=t0ken"
 
     plan = sending(lambda falco: falco.faults.script("401 close 400"))
-    falco, sink, _ = contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
+    falco, sink, _ = await contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
     for head in falco.received.heads:
         assert head["authorization"] == "Basic dXNlcjpwQXNzdzByZA=="
         assert "user" not in head["host"]
@@ -683,23 +686,23 @@ def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) -> Non
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
-def test_connections_are_kept_or_closed_as_asked(*, keepalive: bool) -> None:
+async def test_connections_are_kept_or_closed_as_asked(*, keepalive: bool) -> None:
     async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
         for item in items:
             await sink.channel.send([item])
             await sink.channel.drained()
 
-    falco, _, _ = contract(body, 10, keepalive=keepalive)
+    falco, _, _ = await contract(body, 10, keepalive=keepalive)
     assert falco.received.requests == 10
     assert falco.received.connections == (1 if keepalive else 10)
 
 
-def test_a_connection_is_used_again_after_a_refusal() -> None:
-    falco, _, _ = contract(sending(lambda falco: falco.faults.script("400 503*2 400")), 2)
+async def test_a_connection_is_used_again_after_a_refusal() -> None:
+    falco, _, _ = await contract(sending(lambda falco: falco.faults.script("400 503*2 400")), 2)
     assert falco.received.connections == 1
 
 
-def test_the_pool_posts_in_parallel() -> None:
+async def test_the_pool_posts_in_parallel() -> None:
     """Four answers that take their time come at once."""
     settings = Settings(keep_bytes=True, latency_ms=200)
     took: list[float] = []
@@ -710,28 +713,27 @@ def test_the_pool_posts_in_parallel() -> None:
         await sink.channel.drained()
         took.append(trio.current_time() - start)
 
-    falco, _, _ = contract(body, 4, settings=settings, concurrency=4, batch_max_events=1)
+    falco, _, _ = await contract(body, 4, settings=settings, concurrency=4, batch_max_events=1)
     assert falco.received.connections == 4
     assert took[0] < 4 * 0.2
 
 
-def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
+async def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
     items, ledger = make_items(10)
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            falco = await nursery.start(serve_falco, "127.0.0.1", 0)
-            sink, _ = make_sink(url_config(falco.url))
-            await sink.channel.send(items)
-            sink.channel.close()
-            await run(sink)
-            nursery.cancel_scope.cancel()
-
-    in_real_time(main)
+    async with trio.open_nursery() as nursery:
+        falco = await nursery.start(serve_falco, "127.0.0.1", 0)
+        sink, _ = make_sink(url_config(falco.url))
+        await sink.channel.send(items)
+        sink.channel.close()
+        await run(sink)
+        nursery.cancel_scope.cancel()
     assert ledger.done == Position(9, "9")
 
 
-def test_settling_measures_the_delay_since_event_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_settling_measures_the_delay_since_event_hubs(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     monkeypatch.setattr("aks_audit.delivery.sender.time.time", lambda: 12.0)
-    _, sink, _ = scripted(healthy, sink_config())
-    assert sink.metrics.outcomes.delay_seconds._sum.get() == 12.0
+    _, sink, _ = await scripted(healthy, sink_config())
+    assert sink.metrics.delay_seconds._sum.get() == 12.0

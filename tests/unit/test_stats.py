@@ -21,7 +21,8 @@ from aks_audit.model import HubEvent, Position
 from aks_audit.ops import server as stats
 from aks_audit.ops.health import Health
 from aks_audit.ops.metrics import PREFIX, Metrics
-from tests.helpers import ENVIRONMENT, in_real_time
+from aks_audit.ops.server import PartitionCollector
+from tests.helpers import ENVIRONMENT
 
 STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}
 
@@ -41,24 +42,21 @@ class Running:
             return await client.request(method, url)
 
 
-def serving(body: Callable[[Running], Awaitable[None]], host: str = "127.0.0.1") -> None:
-    async def main() -> None:
-        running = Running()
-        async with trio.open_nursery() as nursery:
-            running.port = await nursery.start(
-                stats.run,
-                StatsConfig(host, 0),
-                running.metrics,
-                running.health,
-                lambda: running.status(),  # noqa: PLW0108 - it may be replaced
-            )
-            await body(running)
-            nursery.cancel_scope.cancel()
-
-    in_real_time(main)
+async def serving(body: Callable[[Running], Awaitable[None]], host: str = "127.0.0.1") -> None:
+    running = Running()
+    async with trio.open_nursery() as nursery:
+        running.port = await nursery.start(
+            stats.run,
+            StatsConfig(host, 0),
+            running.metrics,
+            running.health,
+            lambda: running.status(),  # noqa: PLW0108 - it may be replaced
+        )
+        await body(running)
+        nursery.cancel_scope.cancel()
 
 
-def test_metrics_are_served_in_the_text_format() -> None:
+async def test_metrics_are_served_in_the_text_format() -> None:
     async def body(running: Running) -> None:
         running.metrics.posts.events.inc(3)
         response = await running.get("/metrics")
@@ -68,21 +66,21 @@ def test_metrics_are_served_in_the_text_format() -> None:
         assert "falco_aks_audit_log_events 3\n" in response.text
         assert list(text_string_to_metric_families(response.text))
 
-    serving(body)
+    await serving(body)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_are_well_when_every_part_is(path: str) -> None:
+async def test_probes_are_well_when_every_part_is(path: str) -> None:
     async def body(running: Running) -> None:
         assert (await running.get(path)).json() == {"status": "ok"}
         running.health.add("part", live=lambda: None, ready=lambda: None)
         response = await running.get(path)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
-    serving(body)
+    await serving(body)
 
 
-def test_readiness_tells_what_is_wrong_and_recovers() -> None:
+async def test_readiness_tells_what_is_wrong_and_recovers() -> None:
     async def body(running: Running) -> None:
         wrong: list[str | None] = ["the endpoint is away"]
         running.health.add("sink", ready=lambda: wrong[0])
@@ -97,10 +95,10 @@ def test_readiness_tells_what_is_wrong_and_recovers() -> None:
         wrong[0] = None
         assert (await running.get("/readyz")).status_code == 200
 
-    serving(body)
+    await serving(body)
 
 
-def test_liveness_is_another_question() -> None:
+async def test_liveness_is_another_question() -> None:
     async def body(running: Running) -> None:
         running.health.add("source", live=lambda: "no progress")
         response = await running.get("/livez")
@@ -108,15 +106,15 @@ def test_liveness_is_another_question() -> None:
         assert response.json()["reasons"] == {"source": "no progress"}
         assert (await running.get("/readyz")).status_code == 200
 
-    serving(body)
+    await serving(body)
 
 
-def test_the_status_page_shows_the_status() -> None:
+async def test_the_status_page_shows_the_status() -> None:
     async def body(running: Running) -> None:
         response = await running.get("/")
         assert (response.status_code, response.json()) == (200, STATUS)
 
-    serving(body)
+    await serving(body)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +128,14 @@ def test_the_status_page_shows_the_status() -> None:
         ("HEAD", "/livez", 200),
     ],
 )
-def test_anything_else_is_refused(method: str, path: str, status: int) -> None:
+async def test_anything_else_is_refused(method: str, path: str, status: int) -> None:
     async def body(running: Running) -> None:
         assert (await running.get(path, method)).status_code == status
 
-    serving(body)
+    await serving(body)
 
 
-def test_a_broken_client_does_not_harm_the_others() -> None:
+async def test_a_broken_client_does_not_harm_the_others() -> None:
     async def body(running: Running) -> None:
         for data in (b"\x16\x03\x01\x00 no HTTP\r\n\r\n", b"GET / HT", b""):
             stream = await trio.open_tcp_stream("127.0.0.1", running.port)
@@ -146,18 +144,18 @@ def test_a_broken_client_does_not_harm_the_others() -> None:
             await stream.aclose()
         assert (await running.get("/livez")).status_code == 200
 
-    serving(body)
+    await serving(body)
 
 
-def test_a_client_that_says_nothing_does_not_hold_up_the_others() -> None:
+async def test_a_client_that_says_nothing_does_not_hold_up_the_others() -> None:
     async def body(running: Running) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", running.port):
             assert (await running.get("/livez")).status_code == 200
 
-    serving(body)
+    await serving(body)
 
 
-def test_an_unused_ipv6_address_is_served() -> None:
+async def test_an_unused_ipv6_address_is_served() -> None:
     async def body(running: Running) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             response = await client.get(f"http://[::1]:{running.port}/livez")
@@ -167,15 +165,12 @@ def test_an_unused_ipv6_address_is_served() -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    serving(body, "::1")
+    await serving(body, "::1")
 
 
-def fatal(config: StatsConfig) -> str:
-    async def main() -> None:
-        await stats.run(config, Metrics(), Health(), lambda: STATUS)
-
+async def fatal(config: StatsConfig) -> str:
     with pytest.raises(Fatal) as fault:
-        in_real_time(main)
+        await stats.run(config, Metrics(), Health(), lambda: STATUS)
     assert fault.value.exit_status == 1
     message = str(fault.value)
     del fault
@@ -188,27 +183,27 @@ unclosed = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @unclosed
-def test_a_port_in_use_is_fatal_and_names_the_setting() -> None:
+async def test_a_port_in_use_is_fatal_and_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        message = fatal(StatsConfig("127.0.0.1", port))
+        message = await fatal(StatsConfig("127.0.0.1", port))
     assert f"STATSADDRESS 127.0.0.1:{port}" in message
     assert "in use" in message
 
 
 @unclosed
-def test_an_address_that_is_not_ours_is_fatal_and_names_the_setting() -> None:
-    assert "STATSADDRESS 192.0.2.1:9000" in fatal(StatsConfig("192.0.2.1", 9000))
+async def test_an_address_that_is_not_ours_is_fatal_and_names_the_setting() -> None:
+    assert "STATSADDRESS 192.0.2.1:9000" in await fatal(StatsConfig("192.0.2.1", 9000))
 
 
-def test_the_port_is_free_again_afterwards() -> None:
+async def test_the_port_is_free_again_afterwards() -> None:
     ports: list[int] = []
 
     async def body(running: Running) -> None:
         ports.append(running.port)
         assert (await running.get("/livez")).status_code == 200
 
-    serving(body)
+    await serving(body)
     with socket.create_server(("127.0.0.1", ports[0])):
         pass
 
@@ -243,7 +238,7 @@ def test_partitions_are_shown_as_the_ledger_knows_them() -> None:
     assert found[("checkpoint_age_seconds", "3")] == 60
 
 
-def test_no_page_shows_a_secret() -> None:
+async def test_no_page_shows_a_secret() -> None:
     from aks_audit.app import _status  # noqa: PLC0415 - the SDK takes its time to import
 
     secrets = ["pAssw0rd", "t0ken", "c2VjcmV0a2V5", "YWNjb3VudGtleQ=="]
@@ -266,7 +261,7 @@ def test_no_page_shows_a_secret() -> None:
     def status(running: Running) -> Callable[[], dict[str, Any]]:
         return lambda: _status(config, running.health, Ledger())
 
-    serving(body)
+    await serving(body)
     shown = " ".join(pages)
     assert "http://falco/k8s-audit" in shown
     for secret in secrets:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from aks_audit.checkpoints.ledger import PartitionLedger
 from aks_audit.deadletters import store as deadletter
@@ -24,7 +25,7 @@ from aks_audit.delivery.channel import Channel
 from aks_audit.errors import Retryable
 from aks_audit.model import START_OF_STREAM, Position
 from aks_audit.ops.metrics import Metrics
-from tests.helpers import audit_event, capture, in_virtual_time, make_items
+from tests.helpers import audit_event, capture, make_items
 
 
 class FakeStore:
@@ -74,7 +75,9 @@ class Grave:
         return [len(letters) for letters in self.store.segments.values()]
 
 
-def digging(body: Callable[[Grave], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> Grave:
+async def digging(
+    body: Callable[[Grave], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> Grave:
     """Run a body beside the writer."""
 
     async def call(_: object, function: Callable[..., Any], *args: Any) -> Any:
@@ -83,61 +86,66 @@ def digging(body: Callable[[Grave], Awaitable[None]], monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(undeliverable, "call", call)
 
-    async def main() -> Grave:
-        grave = Grave()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(grave.undeliverable.run)
-            await trio.testing.wait_all_tasks_blocked()
-            await body(grave)
-            await grave.channel.drained()
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        return grave
-
-    return in_virtual_time(main)
+    grave = Grave()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(grave.undeliverable.run)
+        await trio.testing.wait_all_tasks_blocked()
+        await body(grave)
+        await grave.channel.drained()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return grave
 
 
-def test_a_burst_makes_one_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_burst_makes_one_segment(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def burst(grave: Grave) -> None:
         for _ in range(4):
             grave.bury(10)
             await trio.sleep(LINGER_S / 5)
 
-    grave = digging(burst, monkeypatch)
+    grave = await digging(burst, monkeypatch)
     assert grave.sizes == [40]
     assert grave.ledger.done == Position(39, "39")
     assert grave.metrics.outcomes.errors.value == 40
     assert grave.channel.bytes_in_flight == 0
 
 
-def test_the_first_waits_no_longer_than_the_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_waits_no_longer_than_the_linger(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def one(grave: Grave) -> None:
         started = trio.current_time()
         grave.bury(1)
         await grave.channel.drained()
         assert trio.current_time() - started == LINGER_S
 
-    digging(one, monkeypatch)
+    await digging(one, monkeypatch)
 
 
-def test_segments_are_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_segments_are_bounded_by_count_and_by_bytes(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def many(grave: Grave) -> None:
         grave.bury(2 * SEGMENT_MAX_LETTERS + 1)
 
-    assert digging(many, monkeypatch).sizes == [SEGMENT_MAX_LETTERS, SEGMENT_MAX_LETTERS, 1]
+    assert (await digging(many, monkeypatch)).sizes == [SEGMENT_MAX_LETTERS, SEGMENT_MAX_LETTERS, 1]
 
     async def heavy(grave: Grave) -> None:
         grave.bury(5, padding=SEGMENT_MAX_BYTES // 2 - 1000)
 
-    assert digging(heavy, monkeypatch).sizes == [2, 2, 1]
+    assert (await digging(heavy, monkeypatch)).sizes == [2, 2, 1]
 
     async def giant(grave: Grave) -> None:
         grave.bury(2, padding=2 * SEGMENT_MAX_BYTES)
 
-    assert digging(giant, monkeypatch).sizes == [1, 1]
+    assert (await digging(giant, monkeypatch)).sizes == [1, 1]
 
 
-def test_nothing_is_done_before_the_store_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_done_before_the_store_says_so(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def failing(grave: Grave) -> None:
         grave.store.failures = 3
         grave.bury(5)
@@ -151,36 +159,40 @@ def test_nothing_is_done_before_the_store_says_so(monkeypatch: pytest.MonkeyPatc
         await grave.channel.drained()
         assert grave.undeliverable.ready() is None
 
-    grave = digging(failing, monkeypatch)
+    grave = await digging(failing, monkeypatch)
     assert grave.ledger.done == Position(4, "4")
     assert grave.sizes == [5]
 
 
-def test_a_retry_has_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_retry_has_the_same_name(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     """So that a write whose confirmation was lost makes no second segment."""
 
     async def failing(grave: Grave) -> None:
         grave.store.failures, grave.store.writes_all_the_same = 4, True
         grave.bury(3)
 
-    grave = digging(failing, monkeypatch)
+    grave = await digging(failing, monkeypatch)
     assert len(grave.store.writes) == 5
     assert len({name for _, name in grave.store.writes}) == 1
     assert grave.sizes == [3]
 
 
-def test_retries_back_off_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retries_back_off_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def failing(grave: Grave) -> None:
         grave.store.failures = 9
         grave.bury(1)
 
-    times = [at for at, _ in digging(failing, monkeypatch).store.writes]
+    times = [at for at, _ in (await digging(failing, monkeypatch)).store.writes]
     gaps = [round(after - before, 6) for before, after in pairwise(times)]
     assert gaps == [1, 2, 4, 8, 16, *[BACKOFF_MAX_S] * 4]
 
 
-def test_what_comes_while_the_store_is_away_waits_its_turn(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_what_comes_while_the_store_is_away_waits_its_turn(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     async def failing(grave: Grave) -> None:
         grave.store.failures = 2
@@ -189,16 +201,18 @@ def test_what_comes_while_the_store_is_away_waits_its_turn(
         grave.bury(4)
         assert grave.undeliverable.heartbeat.overdue() is None
 
-    grave = digging(failing, monkeypatch)
+    grave = await digging(failing, monkeypatch)
     assert grave.sizes == [3, 4]
     assert grave.ledger.done == Position(6, "6")
 
 
-def test_a_letter_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_letter_says_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     async def one(grave: Grave) -> None:
         grave.bury(1)
 
-    ((letter,),) = digging(one, monkeypatch).store.segments.values()
+    ((letter,),) = (await digging(one, monkeypatch)).store.segments.values()
     assert (letter.partition, letter.sequence_number, letter.offset) == ("0", 0, "0")
     assert (letter.reason, letter.status, letter.attempts) == ("rejected", 400, 2)
     assert (letter.kind, letter.audit_id, letter.stage) == (
@@ -209,13 +223,15 @@ def test_a_letter_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> N
     assert letter.body == audit_event("id-0", pad="")
 
 
-def test_a_flood_is_logged_no_more_than_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_is_logged_no_more_than_a_bit(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
     lines = capture(monkeypatch, "aks_audit.deadletters.writer.log")
 
     async def flood(grave: Grave) -> None:
         grave.bury(10 * LOGGED_MAX)
 
-    grave = digging(flood, monkeypatch)
+    grave = await digging(flood, monkeypatch)
     events = [line["event"] for line in lines.entries]
     assert events.count("dead letter") == LOGGED_MAX
     (written,) = [line for line in lines.entries if line["event"] == "dead letters written"]
