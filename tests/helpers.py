@@ -124,6 +124,11 @@ def make_sink(config: SinkConfig) -> tuple[Sink, Buried]:
     return Sink(config, channel, buried, metrics), buried
 
 
+def outcomes(metrics: Metrics) -> tuple[int, int, int]:
+    """The events that were delivered, given up, and posted again."""
+    return metrics.success.value, metrics.errors.value, metrics.retry.value
+
+
 def events_config(**changes: Any) -> EventsConfig:
     return replace(load(ENVIRONMENT).events, **changes)
 

@@ -1,13 +1,7 @@
-import copy
-import dataclasses
-import pickle
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 from azure.eventhub import parse_connection_string
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
@@ -29,38 +23,9 @@ from aks_audit.config.settings import (
     load,
 )
 from aks_audit.config.variables import VARIABLES
+from tests.configs import BLOB, GOOD, HUB, URL, problem, problems, with_
 
 ROOT = Path(__file__).parents[2]
-HUB = "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey=a2V5a2V5"
-BLOB = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=YmxvYmtleQ=="
-URL = "http://falco:9765/k8s-audit"
-GOOD = {
-    "EHUBNAMESPACECONNECTIONSTRING": HUB,
-    "BLOBSTORAGECONNECTIONSTRING": BLOB,
-    "WEBSINKURL": URL,
-}
-
-
-def with_(**more: str) -> Config:
-    return load(GOOD | more)
-
-
-def problems(environ: dict[str, str]) -> dict[str, str]:
-    with pytest.raises(ConfigError) as caught:
-        load(environ)
-    error = caught.value
-    for problem in error.problems:
-        assert problem.variable in str(error)
-        assert problem.wrong in str(error)
-        assert problem.example in str(error)
-    return {problem.variable: problem.wrong for problem in error.problems}
-
-
-def problem(**more: str) -> str:
-    """The one problem that these settings make; it belongs to the last of them."""
-    found = problems(GOOD | more)
-    assert list(found) == [list(more)[-1]]
-    return found.popitem()[1]
 
 
 def test_defaults_are_those_of_the_design() -> None:
@@ -432,144 +397,10 @@ class TestSink:
         assert problem(RATELIMITEREVENTSPERSECONDS=text)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("1500", 1.5), ("500ms", 0.5), ("2s", 2), ("1.5s", 1.5), ("1m", 60), ("1m30s", 90)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert with_(POSTTIMEOUT=text).sink.timeout_s == seconds
-
-
-@pytest.mark.parametrize("text", ["1.5", "2 s", "-1", "s", "1d", "\u0661000", "1s2", "9" * 5000])
-def test_wrong_durations(text: str) -> None:
-    assert "is not a duration" in problem(POSTTIMEOUT=text)
-
-
-@pytest.mark.parametrize("text", ["8388608", "8388608B", "8192KiB", "8MiB", "8 MiB", "8mib", "8Mi"])
-def test_sizes(text: str) -> None:
-    assert with_(POSTBATCHMAXBYTES=text).sink.batch_max_bytes == 8 << 20
-
-
-@pytest.mark.parametrize("text", ["8MB", "8.5MiB", "8M", "MiB", "8  MiB", "-8"])
-def test_wrong_sizes(text: str) -> None:
-    assert "is not a size" in problem(POSTBATCHMAXBYTES=text)
-
-
 def test_a_batch_fits_into_what_is_in_flight() -> None:
     assert with_(INFLIGHTMAXBYTES="8MiB").inflight_max_bytes == 8 << 20
     found = problems(GOOD | {"INFLIGHTMAXBYTES": "8388607"})
     assert found == {"POSTBATCHMAXBYTES": "is larger than INFLIGHTMAXBYTES"}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("true", True), ("YES", True), ("1", True), ("False", False), ("no", False), ("0", False)],
-)
-def test_booleans(*, text: str, value: bool) -> None:
-    assert with_(KEEPALIVE=text).sink.keepalive is value
-
-
-# Inclusive ends, in the variable's own unit; the documentation names the same.
-RANGES = {
-    "POSTMAXRETRIES": (0, 1000),
-    "POSTRETRYINCREMENTALDELAY": (1, 600_000),
-    "POSTTIMEOUT": (100, 600_000),
-    "POSTCONCURRENCY": (1, 64),
-    "POSTBATCHMAXEVENTS": (1, 10_000),
-    "POSTBATCHMAXBYTES": (1024, 12 * 1024 * 1024),
-    "RATELIMITERBURST": (1, 1_000_000),
-    "INFLIGHTMAXBYTES": (1024 * 1024, 16 * 1024**3),
-    "CHECKPOINTINTERVAL": (100, 600_000),
-    "SHUTDOWNGRACE": (0, 600_000),
-    "VERBOSELEVEL": (1, 4),
-}
-
-
-@pytest.mark.parametrize("name", RANGES)
-def test_ranges(name: str) -> None:
-    low, high = RANGES[name]
-    room = {"POSTBATCHMAXBYTES": "1KiB"} if name == "INFLIGHTMAXBYTES" else {}
-    for inside in (low, high):
-        with_(**room, **{name: str(inside)})
-    for outside in (low - 1, high + 1):
-        assert problem(**room, **{name: str(outside)})
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        (":9000", "0.0.0.0", 9000),
-        ("127.0.0.1:0", "127.0.0.1", 0),
-        ("[::1]:9000", "::1", 9000),
-        ("localhost:80", "localhost", 80),
-    ],
-)
-def test_stats_addresses(text: str, host: str, port: int) -> None:
-    assert with_(STATSADDRESS=text).stats == StatsConfig(host=host, port=port)
-
-
-@pytest.mark.parametrize("text", ["9000", "::1:9000", ":", "host:", ":65536", "a/b:1", "[x]:1"])
-def test_wrong_stats_addresses(text: str) -> None:
-    assert "is not an address with a port" in problem(STATSADDRESS=text)
-
-
-class TestLog:
-    @pytest.mark.parametrize(
-        ("text", "level"),
-        [
-            ("panic", LogLevel.PANIC),
-            ("fatal", LogLevel.FATAL),
-            ("error", LogLevel.ERROR),
-            ("warn", LogLevel.WARN),
-            ("warning", LogLevel.WARN),
-            ("INFO", LogLevel.INFO),
-            ("debug", LogLevel.DEBUG),
-            ("trace", LogLevel.TRACE),
-        ],
-    )
-    def test_levels(self, text: str, level: LogLevel) -> None:
-        assert with_(LOGLEVEL=text).log.level is level
-
-    @pytest.mark.parametrize(
-        ("verbose", "text"), [(1, "error"), (2, "warn"), (3, "info"), (4, "debug")]
-    )
-    def test_sysdigs_levels(self, verbose: int, text: str) -> None:
-        config = with_(VerboseLevel=str(verbose))
-        assert config == with_(LOGLEVEL=text)
-        assert config == with_(LOGLEVEL=text, VerboseLevel=str(verbose))
-
-    def test_two_levels_contradict(self) -> None:
-        assert "another level than LOGLEVEL" in problem(LOGLEVEL="info", VERBOSELEVEL="4")
-
-    def test_formats(self) -> None:
-        assert with_(LOGFORMAT="JSON").log.format == "json"
-        assert with_(LOGFORMAT="console").log.format == "console"
-        assert problem(LOGFORMAT="text") == '"text" is neither json nor console'
-
-
-class TestSecret:
-    secret = Secret("hunter2")
-
-    def test_shows_itself_only_when_asked(self) -> None:
-        shown = [str(self.secret), repr(self.secret), f"{self.secret}", f"{[self.secret]}"]
-        assert not any("hunter2" in text for text in shown)
-        assert self.secret.reveal() == "hunter2"
-
-    def test_serializers_do_not_look_into_it(self) -> None:
-        config = with_(WEBSINKURL="http://u:hunter2@h/")
-        assert "hunter2" not in str(dataclasses.asdict(config))
-        with pytest.raises(TypeError):
-            msgspec.json.encode(config)
-        with pytest.raises(TypeError):
-            pickle.dumps(self.secret)
-
-    def test_is_a_value(self) -> None:
-        assert self.secret == Secret("hunter2")
-        assert self.secret != Secret("other")
-        assert len({self.secret, Secret("hunter2")}) == 1
-        assert copy.deepcopy(self.secret) is self.secret
-        with pytest.raises(AttributeError):
-            self.secret._value = "x"
 
 
 def test_secret_values_are_the_wholes_and_their_secret_parts() -> None:
@@ -588,47 +419,6 @@ def test_secret_values_are_the_wholes_and_their_secret_parts() -> None:
         "c0de",
     }
     assert URL not in load(GOOD).secret_values()
-
-
-def test_loading_does_not_import_the_sdk() -> None:
-    # The error path has to be quick, and the SDK takes longer than all the rest.
-    code = "import sys, aks_audit.config; print([m for m in sys.modules if m.startswith('azure')])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def _sourced_example() -> dict[str, str]:
-    command = "set -eu; . ./.envrc.example; env -0"
-    done = subprocess.run(
-        ["env", "-i", "/bin/sh", "-c", command], cwd=ROOT, capture_output=True, check=True
-    )
-    pairs = (entry.split("=", 1) for entry in done.stdout.decode().split("\0") if entry)
-    return {name: value for name, value in pairs if name not in {"PWD", "OLDPWD", "_", "SHLVL"}}
-
-
-class TestExample:
-    def test_it_has_every_variable_with_its_default(self) -> None:
-        environ = _sourced_example()
-        assert list(environ.keys() ^ {variable.name for variable in VARIABLES}) == []
-        for variable in VARIABLES:
-            if "required" not in variable.absent:
-                assert environ[variable.name] == (variable.default or "")
-
-    def test_unmodified_it_names_exactly_what_is_to_be_filled_in(self) -> None:
-        wrong = "still holds the example's placeholder: fill in your own value"
-        assert problems(_sourced_example()) == dict.fromkeys(GOOD, wrong)
-
-    def test_filled_in_it_is_the_default_configuration(self) -> None:
-        assert load(_sourced_example() | GOOD) == load(GOOD)
-
-    def test_every_variable_has_a_comment(self) -> None:
-        text = (ROOT / ".envrc.example").read_text()
-        for variable in VARIABLES:
-            comment, _, _ = text.partition(f"export {variable.name}=")
-            paragraph = comment.rpartition("\n\n")[2].replace("\n# ", " ")
-            assert paragraph.startswith(f"# {variable.doc}")
 
 
 def test_the_documentation_has_every_variable_with_its_default() -> None:

@@ -3,7 +3,6 @@
 import gc
 import socket
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,18 +10,12 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from aks_audit.checkpoints.checkpointer import Checkpointer
-from aks_audit.checkpoints.collector import PartitionCollector
 from aks_audit.checkpoints.ledger import Ledger
-from aks_audit.checkpoints.store import SqliteStore
 from aks_audit.config.settings import StatsConfig, load
 from aks_audit.errors import Fatal
-from aks_audit.model import HubEvent, Position
 from aks_audit.ops import server as stats
 from aks_audit.ops.health import Health
-from aks_audit.ops.metrics import PREFIX, Metrics
-from aks_audit.ops.server import PartitionCollector
-from tests.helpers import ENVIRONMENT
+from aks_audit.ops.metrics import Metrics
 
 STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}
 
@@ -206,36 +199,6 @@ async def test_the_port_is_free_again_afterwards() -> None:
     await serving(body)
     with socket.create_server(("127.0.0.1", ports[0])):
         pass
-
-
-def partition_gauges(metrics: Metrics) -> dict[tuple[str, str], float]:
-    return {
-        (family.name.removeprefix(f"{PREFIX}_"), sample.labels["partition"]): sample.value
-        for family in text_string_to_metric_families(metrics.render().decode())
-        for sample in family.samples
-        if family.type == "gauge" and "partition" in sample.labels
-    }
-
-
-def test_partitions_are_shown_as_the_ledger_knows_them() -> None:
-    metrics, ledger = Metrics(), Ledger()
-    store = SqliteStore(Path("/nowhere/checkpoints.db"))
-    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics.checkpoints)
-    metrics.registry.register(PartitionCollector(ledger, checkpointer, lambda: 1000.0))
-    assert partition_gauges(metrics) == {}
-    claimed = ledger.claim("3", Position(10, "10"))
-    for number in (11, 12, 15):
-        entry = claimed.open(HubEvent("3", Position(number, str(number)), 0.0, b""), 1)
-        assert entry is not None
-        if number < 15:
-            entry.settle()
-    claimed.wrote(Position(12, "12"))
-    checkpointer.written_at["3"] = 940.0
-    found = partition_gauges(metrics)
-    assert found[("last_sequence_number", "3")] == 15
-    assert found[("checkpoint_sequence_number", "3")] == 12
-    assert found[("checkpoint_behind_events", "3")] == 3
-    assert found[("checkpoint_age_seconds", "3")] == 60
 
 
 async def test_no_page_shows_a_secret() -> None:

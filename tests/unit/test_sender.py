@@ -1,10 +1,8 @@
-"""The sender pool: its schedule in virtual time, and the webhook's contract over real sockets."""
+"""When the sender pool posts what, in virtual time."""
 
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -23,16 +21,14 @@ from aks_audit.errors import Rejected, Retryable
 from aks_audit.model import Item, Position
 from aks_audit.ops.health import Heartbeat
 from aks_audit.ops.metrics import Metrics
-from demo.falco import Falco, Settings, serve_falco
 from tests.helpers import (
     Buried,
     ScriptedPoster,
-    audit_event,
     capture,
     make_items,
     make_sink,
+    outcomes,
     sink_config,
-    url_config,
 )
 
 Events = Sequence[dict[str, Any]]
@@ -50,9 +46,6 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
 
 async def deliver(sink: Sink, poster: ScriptedPoster, items: Sequence[Item]) -> None:
     await Sender(sink, poster, Heartbeat(trio.current_time)).deliver(items)
-
-
-# ---- in virtual time: the schedule -----------------------------------------------------------
 
 
 async def healthy(_: Events) -> None:
@@ -83,10 +76,6 @@ async def scripted(
     batch = await sink.channel.take(count, 10**9)
     await deliver(sink, poster, batch)
     return poster, sink, ledger
-
-
-def outcomes(metrics: Metrics) -> tuple[int, int, int]:
-    return metrics.outcomes.success.value, metrics.outcomes.errors.value, metrics.posts.retry.value
 
 
 async def test_what_is_taken_at_once_is_posted_once(autojump_clock: MockClock) -> None:
@@ -389,346 +378,6 @@ async def test_the_rate_limit_counts_events(
     assert all(len(ids) <= 5 for _, ids in poster.posts)
     assert poster.times == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
     assert ledger.done == Position(39, "39")
-
-
-# ---- over real sockets: the contract ---------------------------------------------------------
-
-Body = Callable[[Falco, Sink, list[Item]], Awaitable[None]]
-
-
-async def contract(
-    body: Body,
-    raws: int | list[bytes] = 1,
-    *,
-    settings: Settings | None = None,
-    url: Callable[[str], str] = str,
-    **changes: Any,
-) -> tuple[Falco, Sink, PartitionLedger]:
-    """Run the pool against the stand-in for Falco's webhook."""
-    items, ledger = make_items(raws)
-    found: list[Any] = []
-
-    async with trio.open_nursery() as nursery:
-        serve = partial(serve_falco, "127.0.0.1", 0, settings or Settings(keep_bytes=True))
-        falco = await nursery.start(serve)
-        # Fast, lest the tests wait: the schedule is tested in virtual time.
-        quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
-        sink, _ = make_sink(url_config(url(falco.url), **quick))
-        found.extend([falco, sink])
-        nursery.start_soon(run, sink)
-        await body(falco, sink, items)
-        await sink.channel.drained()
-        nursery.cancel_scope.cancel()
-    return found[0], found[1], ledger
-
-
-async def send(_falco: Falco, sink: Sink, items: list[Item]) -> None:
-    await sink.channel.send(items)
-
-
-def sending(plan: Callable[[Falco], object]) -> Body:
-    """Plan what goes wrong, then send."""
-
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        plan(falco)
-        await sink.channel.send(items)
-
-    return body
-
-
-async def test_a_single_event_arrives_byte_for_byte() -> None:
-    raw = audit_event(note="ü😀\x00\ud800").replace(b":", b" : ", 3)
-    falco, sink, ledger = await contract(send, [raw])
-    assert falco.received.bodies == [raw]
-    assert falco.received.heads[0]["content-type"] == "application/json"
-    assert falco.received.dropped == []
-    assert ledger.done == Position(0, "0")
-    assert outcomes(sink.metrics) == (1, 0, 0)
-
-
-async def test_several_events_arrive_as_an_event_list() -> None:
-    raws = [audit_event(f"id-{number}", note="ü" * number) for number in range(50)]
-    falco, sink, _ = await contract(send, raws)
-    assert falco.received.batches == {50: 1}
-    assert list(falco.received.events.values()) == raws
-    assert falco.received.dropped == []
-    assert json.loads(falco.received.bodies[0])["kind"] == "EventList"
-    assert outcomes(sink.metrics) == (50, 0, 0)
-
-
-async def test_bodies_keep_to_the_configured_bounds() -> None:
-    raws = [audit_event(f"id-{number}", pad="x" * number * 10) for number in range(60)]
-    falco, _, _ = await contract(send, raws, batch_max_events=7, batch_max_bytes=3000)
-    assert max(falco.received.batches) <= 7
-    assert max(map(len, falco.received.bodies)) <= 3000
-    assert list(falco.received.events.values()) == raws
-
-
-@pytest.mark.parametrize(
-    "status", [300, 301, 302, 307, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504]
-)
-async def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
-    plan = sending(lambda falco: falco.faults.answer(status, 3))
-    falco, sink, ledger = await contract(plan, 3)
-    assert falco.received.answers == {status: 3, 200: 1}
-    assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics) == (3, 0, 9)
-    assert ledger.done == Position(2, "2")
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCapture) -> None:
-    plan = sending(lambda falco: falco.faults.reject('"id-0"', status))
-    falco, sink, ledger = await contract(plan)
-    assert falco.received.answers == {status: 2, 200: 1}  # 200 to an empty list in between
-    assert falco.received.count == 0
-    assert outcomes(sink.metrics) == (0, 1, 0)
-    assert ledger.done == Position(0, "0")
-    (line,) = [line for line in lines.entries if line["log_level"] == "error"]
-    assert (line["partition"], line["sequence_number"], line["audit_id"], line["status"]) == (
-        "0",
-        0,
-        "id-0",
-        status,
-    )
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
-    """It refuses an event, and is well again when it is asked whether it refuses everything."""
-    plan = sending(lambda falco: falco.faults.answer(status))
-    falco, sink, ledger = await contract(plan)
-    assert falco.received.answers == {status: 1, 200: 2}
-    assert falco.received.count == 1
-    assert outcomes(sink.metrics) == (1, 0, 0)
-    assert ledger.done == Position(0, "0")
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_poison_among_many_costs_only_itself(status: int) -> None:
-    raws = [audit_event(f"id-{n}", note="poison" if n in {3, 17} else "") for n in range(40)]
-    plan = sending(lambda falco: falco.faults.reject(b"poison", status))
-    falco, sink, ledger = await contract(plan, raws)
-    receipts = {audit_id: times for (audit_id, _), times in falco.received.receipts.items()}
-    assert receipts == {f"id-{number}": 1 for number in range(40) if number not in {3, 17}}
-    assert outcomes(sink.metrics) == (38, 2, 0)
-    assert ledger.done == Position(39, "39")
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_an_endpoint_that_refuses_everything_is_no_judge(
-    status: int, lines: LogCapture
-) -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
-        falco.faults.answer(status, None)
-        await sink.channel.send(items)
-        await held.wait()
-        assert f"HTTP {status}" in (sink.gate.ready() or "")
-        falco.faults.clear()
-
-    falco, sink, _ = await contract(body, 10, max_retries=0)
-    assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (10, 0)
-    assert "dead letter" not in {line["event"] for line in lines.entries}
-
-
-@pytest.mark.parametrize(
-    "script", ["close", "cut", "garbage", "close*3", "garbage*2 cut 503 close"]
-)
-async def test_broken_exchanges_are_retried(script: str) -> None:
-    falco, sink, ledger = await contract(sending(lambda falco: falco.faults.script(script)), 2)
-    assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (2, 0)
-    assert ledger.done == Position(1, "1")
-
-
-@pytest.mark.parametrize("script", ["silence", "delay:9", "trickle:9"])
-async def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
-    plan = sending(lambda falco: falco.faults.script(script))
-    falco, sink, _ = await contract(plan, 2, timeout_s=0.2)
-    times = 1 if script == "silence" else 2
-    assert set(falco.received.receipts.values()) == {times}
-    assert outcomes(sink.metrics)[:2] == (2, 0)
-    assert sink.metrics.posts.by_status.labels("timeout")._value.get() == 1
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x00" * 100_000,
-        b"HTTP/1.1 20\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X-Endless: yes\r\n" * 20_000,
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
-        b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 503 Busy\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n",
-    ],
-)
-async def test_absurd_answers_are_retried(data: bytes) -> None:
-    plan = sending(lambda falco: falco.faults.garbage(data=data))
-    falco, sink, _ = await contract(plan, 2)
-    assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics) == (2, 0, 2)
-
-
-# httpx leaves its generators to the garbage collector when reading ends early.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("head", [b"Content-Length: 99999999999", b"X: until the connection ends"])
-async def test_an_endless_answer_is_an_answer(head: bytes) -> None:
-    requests = 0
-
-    async def endless(stream: trio.SocketStream) -> None:
-        nonlocal requests
-        requests += 1
-        await stream.receive_some(65536)
-        await stream.send_all(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
-        try:
-            while True:
-                await stream.send_all(b"x" * 65536)
-        except trio.BrokenResourceError:
-            pass
-
-    items, ledger = make_items(1)
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, endless, 0, host="127.0.0.1"))
-        port = listeners[0].socket.getsockname()[1]
-        sink, _ = make_sink(url_config(f"http://127.0.0.1:{port}/"))
-        nursery.start_soon(run, sink)
-        await sink.channel.send(items)
-        await sink.channel.drained()
-        nursery.cancel_scope.cancel()
-    assert ledger.done == Position(0, "0")
-    assert requests == 1
-
-
-async def test_retry_after_is_kept_to() -> None:
-    waited: list[float] = []
-
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        falco.faults.answer(429, retry_after=1)
-        await sink.channel.send(items)
-        start = trio.current_time()
-        await sink.channel.drained()
-        waited.append(trio.current_time() - start)
-
-    falco, _, _ = await contract(body)
-    assert falco.received.answers == {429: 1, 200: 1}
-    assert 1 <= waited[0] < 10
-
-
-def watched(sink: Sink) -> trio.Event:
-    """Make the gate tell when it begins to hold."""
-    held, hold = trio.Event(), sink.gate.hold
-
-    def tell(reason: str) -> None:
-        hold(reason)
-        held.set()
-
-    sink.gate.hold = tell  # type: ignore[method-assign]
-    return held
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
-async def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
-        await falco.refuse()
-        for item in items:
-            await sink.channel.send([item])
-        await held.wait()
-        assert "ConnectError" in (sink.gate.ready() or "")
-        falco.accept()
-        await sink.channel.drained()
-        assert sink.gate.ready() is None
-
-    falco, sink, ledger = await contract(body, 20, max_retries=1, concurrency=concurrency)
-    receipts = falco.received.receipts
-    assert len(receipts) == 20
-    assert set(receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (20, 0)
-    assert ledger.done == Position(19, "19")
-
-
-async def test_an_outage_in_the_middle_loses_nothing() -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
-        await sink.channel.send(items[:10])
-        await sink.channel.drained()
-        await falco.refuse()
-        await sink.channel.send(items[10:])
-        await held.wait()
-        falco.accept()
-
-    falco, _, ledger = await contract(body, 30, max_retries=0, concurrency=3)
-    assert len(falco.received.receipts) == 30
-    assert ledger.done == Position(29, "29")
-
-
-async def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) -> None:
-    def with_credentials(url: str) -> str:
-        return url.replace("http://", "http://user:pAssw0rd@") + "?token=t0ken"
-
-    plan = sending(lambda falco: falco.faults.script("401 close 400"))
-    falco, sink, _ = await contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
-    for head in falco.received.heads:
-        assert head["authorization"] == "Basic dXNlcjpwQXNzdzByZA=="
-        assert "user" not in head["host"]
-    told = repr(lines.entries) + repr(sink.gate.ready())
-    assert lines.entries
-    assert "pAssw0rd" not in told
-    assert "t0ken" not in told
-    assert "dXNlcjpwQXNzdzByZA" not in told
-
-
-@pytest.mark.parametrize("keepalive", [True, False])
-async def test_connections_are_kept_or_closed_as_asked(*, keepalive: bool) -> None:
-    async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
-        for item in items:
-            await sink.channel.send([item])
-            await sink.channel.drained()
-
-    falco, _, _ = await contract(body, 10, keepalive=keepalive)
-    assert falco.received.requests == 10
-    assert falco.received.connections == (1 if keepalive else 10)
-
-
-async def test_a_connection_is_used_again_after_a_refusal() -> None:
-    falco, _, _ = await contract(sending(lambda falco: falco.faults.script("400 503*2 400")), 2)
-    assert falco.received.connections == 1
-
-
-async def test_the_pool_posts_in_parallel() -> None:
-    """Four answers that take their time come at once."""
-    settings = Settings(keep_bytes=True, latency_ms=200)
-    took: list[float] = []
-
-    async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
-        start = trio.current_time()
-        await sink.channel.send(items)
-        await sink.channel.drained()
-        took.append(trio.current_time() - start)
-
-    falco, _, _ = await contract(body, 4, settings=settings, concurrency=4, batch_max_events=1)
-    assert falco.received.connections == 4
-    assert took[0] < 4 * 0.2
-
-
-async def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
-    items, ledger = make_items(10)
-
-    async with trio.open_nursery() as nursery:
-        falco = await nursery.start(serve_falco, "127.0.0.1", 0)
-        sink, _ = make_sink(url_config(falco.url))
-        await sink.channel.send(items)
-        sink.channel.close()
-        await run(sink)
-        nursery.cancel_scope.cancel()
-    assert ledger.done == Position(9, "9")
 
 
 async def test_settling_measures_the_delay_since_event_hubs(
