@@ -28,8 +28,8 @@ setup: $(VENV)/.installed ## create .venv with the locked requirements
 demo: setup ## the whole path on the embedded emulator: no Azure, no configuration
 	$(BIN)/python -m demo
 
-test: setup azurite ## all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: setup azurite ## all tests; says at the end how long they took, and which were the slowest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=1
 
 soak: setup azurite ## break everything for MINUTES=5 at random from SEED=; lose nothing
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))

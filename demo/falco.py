@@ -174,7 +174,7 @@ class ThreadedFalco:
         """What was answered with 200 and thrown away, with the reason."""
         return self.received.dropped
 
-    def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> bool:
+    def wait_for(self, predicate: Callable[[], bool], timeout: float = 180.0) -> bool:
         """Block until the predicate holds, looking at every arrival; else TimeoutError."""
         return self.received.wait_for(predicate, timeout)
 

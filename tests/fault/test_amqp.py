@@ -17,14 +17,14 @@ Record = Callable[[str, object], None]
 
 def wait_for_more(rig: Rig, count: int) -> None:
     goal = rig.falco.received.unique + count
-    rig.falco.wait_for(lambda: rig.falco.received.unique >= goal, 60)
+    rig.falco.wait_for(lambda: rig.falco.received.unique >= goal)
 
 
 def finish(rig: Rig, forwarder: Forwarder) -> float:
     """Publish once more; returns how long it took until all had arrived."""
     since = time.monotonic()
     rig.publish(audit_bodies("after", 8, partitions=rig.partitions))
-    rig.account.wait(120)
+    rig.account.wait()
     took = time.monotonic() - since
     rig.wait_for_checkpoints()
     forwarder.wait_until_ready()
@@ -95,7 +95,6 @@ def test_silent_for_a_moment(rig: Rig, record_property: Record) -> None:
 
 
 @long
-@pytest.mark.timeout(400)
 def test_silent_until_it_is_noticed(rig: Rig, record_property: Record) -> None:
     with rig.forwarder() as forwarder:
         rig.publish(audit_bodies("before", 40, partitions=4))
@@ -103,7 +102,7 @@ def test_silent_until_it_is_noticed(rig: Rig, record_property: Record) -> None:
         rig.emulator.faults.silence()
         since = time.monotonic()
         rig.publish(audit_bodies("meanwhile", 40, partitions=4))
-        forwarder.wait_for_log("rebuilding the client", timeout_s=120)
+        forwarder.wait_for_log("rebuilding the client")
         noticed = round(time.monotonic() - since, 1)
         assert "source" in forwarder.unready()
         rig.emulator.faults.recover()
@@ -160,7 +159,7 @@ def test_link_stolen(rig: Rig, record_property: Record) -> None:
         with foreign_reader(rig, "1", level=7):
             rig.publish(audit_bodies("meanwhile", 40, partitions=4))
             forwarder.wait_until_unready("source", "partition 1 is not read")
-            rig.falco.wait_for(lambda: len(rig.account.lost) == 10, 60)  # the others go on
+            rig.falco.wait_for(lambda: len(rig.account.lost) == 10)  # the others go on
             assert forwarder.get("/livez").status_code == 200
         took = finish(rig, forwarder)
     report(record_property, "link stolen by a foreign reader", rig, back_after_s=took)

@@ -55,7 +55,7 @@ def test_a_full_disk_keeps_dead_letters_in_flight(
             rig.publish(audit_bodies("poison", POISON, partitions=4))
             forwarder.wait_until_unready("dead letters", "No space left on device")
             rig.publish(audit_bodies("more", 40, records=3, partitions=4))
-            rig.falco.wait_for(lambda: rig.falco.received.unique == 240, 60)
+            rig.falco.wait_for(lambda: rig.falco.received.unique == 240)
             forwarder.wait_until(
                 lambda scrape: scrape.total("aks_audit_log_inflight_events") == POISON
             )

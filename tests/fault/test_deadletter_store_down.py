@@ -28,7 +28,7 @@ def test_blob_storage_that_refuses_connections(proxy: Proxy, record_property: Re
             rig.publish(audit_bodies("poison", POISON, partitions=4))
             rig.publish(audit_bodies("during", 40, records=3, partitions=4))
             forwarder.wait_until_unready("dead letters", "ServiceRequestError")
-            rig.falco.wait_for(lambda: rig.falco.received.unique == 240, 60)
+            rig.falco.wait_for(lambda: rig.falco.received.unique == 240)
             assert forwarder.metrics().total("aks_audit_log_inflight_events") == POISON
             assert forwarder.get("/livez").status_code == 200
         books.wait()
@@ -49,7 +49,7 @@ def test_a_directory_that_cannot_be_written(
         rig.publish(audit_bodies("poison", POISON, partitions=4))
         rig.publish(audit_bodies("good", 40, records=3, partitions=4))
         forwarder.wait_until_unready("dead letters", "FileExistsError")
-        rig.falco.wait_for(lambda: rig.falco.received.unique == 120, 60)
+        rig.falco.wait_for(lambda: rig.falco.received.unique == 120)
         assert forwarder.metrics().total("aks_audit_log_inflight_events") == POISON
         path.unlink()
         books = Books(rig, record_property, **settings)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import psutil
-import pytest
 
 from emulator import Broker
 from tests.fault.report import report
@@ -31,7 +30,6 @@ def has_settled(process: psutil.Process) -> Callable[[], bool]:
     return settled
 
 
-@pytest.mark.timeout(240)
 def test_memory_is_bounded(sqlite: Store, record_property: Callable[[str, object], None]) -> None:
     broker = Broker({HUB: PARTITIONS}, retention_bytes=2 * 1024**3)
     with open_rig(sqlite, broker=broker) as rig, rig.forwarder() as forwarder:

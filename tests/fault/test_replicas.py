@@ -48,13 +48,13 @@ def start_under_load(rig: Rig, one: Forwarder) -> None:
     one.wait_for_log("partition claimed", count=4)
     rig.falco.faults.latency_ms = 20
     rig.publish(audit_bodies("load", 500, records=2, partitions=4))
-    rig.falco.wait_for(lambda: rig.falco.count > 50, 60)
+    rig.falco.wait_for(lambda: rig.falco.count > 50)
 
 
 def finish(rig: Rig, *forwarders: Forwarder) -> None:
     rig.falco.faults.latency_ms = 0
     rig.publish(audit_bodies("after", 8, partitions=4))
-    rig.account.wait(120)
+    rig.account.wait()
     rig.wait_for_checkpoints()
     for forwarder in forwarders:
         assert forwarder.stop() == 0
@@ -70,7 +70,7 @@ def test_the_second_starts_and_the_first_stops(stored_rig: Rig, record_property:
         with rig.forwarder(**SLOWLY) as other:
             other.wait_for_log("partition claimed")
             # The one that loses a partition lets go of it within a round of load balancing.
-            one.wait_for_log("partition released", timeout_s=30)
+            one.wait_for_log("partition released")
             assert one.stop() == 0
             finish(rig, other)
     report(record_property, "second started, first stopped, under load", rig, bound=at_most)
@@ -78,7 +78,6 @@ def test_the_second_starts_and_the_first_stops(stored_rig: Rig, record_property:
 
 
 @pytest.mark.parametrize("expiring", [False, pytest.param(True, marks=long)])
-@pytest.mark.timeout(300)
 def test_the_first_is_killed(rig: Rig, record_property: Record, *, expiring: bool) -> None:
     with watched_checkpoints(rig), rig.forwarder(**SLOWLY) as one:
         start_under_load(rig, one)
@@ -87,7 +86,7 @@ def test_the_first_is_killed(rig: Rig, record_property: Record, *, expiring: boo
         if not expiring:
             rig.release_owners()
         with rig.forwarder(**SLOWLY) as other:
-            other.wait_for_log("partition claimed", count=4, timeout_s=120)
+            other.wait_for_log("partition claimed", count=4)
             finish(rig, other)
     how = "expired" if expiring else "released by hand"
     report(record_property, f"first killed under load, ownership {how}", rig, bound=at_most)
@@ -95,7 +94,6 @@ def test_the_first_is_killed(rig: Rig, record_property: Record, *, expiring: boo
 
 
 @pytest.mark.parametrize("expiring", [False, pytest.param(True, marks=long)])
-@pytest.mark.timeout(400)
 def test_the_first_is_stopped_and_wakes_up_later(
     blob_rig: Rig, record_property: Record, *, expiring: bool
 ) -> None:
@@ -106,13 +104,13 @@ def test_the_first_is_stopped_and_wakes_up_later(
         if not expiring:
             rig.release_owners()
         with rig.forwarder() as other:
-            other.wait_for_log("partition claimed", count=4, timeout_s=120)
+            other.wait_for_log("partition claimed", count=4)
             rig.falco.faults.latency_ms = 0
-            rig.account.wait(120)
+            rig.account.wait()
             rig.wait_for_checkpoints()
             # It wakes up with events in flight and checkpoints to write that are not its own.
             one.signal(signal.SIGCONT)
-            one.wait_for_log("partition released", count=2, timeout_s=60)
+            one.wait_for_log("partition released", count=2)
             at_most = one.metrics().total("aks_audit_log_hub_events_total") * 2
             finish(rig, one, other)
     how = "expired" if expiring else "released by hand"

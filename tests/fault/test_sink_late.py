@@ -1,10 +1,14 @@
 """Falco answers after POSTTIMEOUT, and has taken the events all the same: they come twice."""
 
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
+from tests.rig import Forwarder, Rig, audit_bodies
 
 BATCH, LATE = 10, 12
 TIMEOUT_S = 0.3
+
+
+def timeouts(forwarder: Forwarder) -> int:
+    return int(forwarder.metrics().total("aks_audit_log_posts_total", status="timeout"))
 
 
 def test_what_was_taken_late_comes_again_and_nothing_is_lost(rig: Rig, books: Books) -> None:
@@ -18,7 +22,7 @@ def test_what_was_taken_late_comes_again_and_nothing_is_lost(rig: Rig, books: Bo
         rig.publish(audit_bodies("late", 40, records=3, partitions=4))
         books.wait()
         assert not rig.falco.faults.pending
-        late = int(forwarder.metrics().total("aks_audit_log_posts_total", status="timeout"))
+        late = timeouts(forwarder)
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
     assert late >= LATE
@@ -34,8 +38,10 @@ def test_the_probes_of_a_hold_repeat_one_event_each(rig: Rig, books: Books) -> N
         rig.publish(audit_bodies("held", 40, records=3, partitions=4))
         forwarder.wait_until_unready("sink", "no answer")
         forwarder.wait_for_log("POST failed", count=12)
+        held = timeouts(forwarder)
         rig.falco.faults.clear()
         books.wait()
-        posts = int(forwarder.metrics().total("aks_audit_log_posts_total", status="timeout"))
+        # On a busy machine an answer may be late once more, to a batch or to the last probe.
+        afterwards = timeouts(forwarder) - held
         assert forwarder.stop() == 0
-    books.check(duplicates_at_most=2 * BATCH + posts - 2)
+    books.check(duplicates_at_most=2 * BATCH + (held - 2) + afterwards * BATCH)

@@ -1,7 +1,5 @@
 """Falco refuses connections: for a moment, then for long."""
 
-import time
-
 from tests.fault.books import Books
 from tests.rig import Rig, audit_bodies
 
@@ -19,7 +17,7 @@ def test_a_moment_without_a_listener_costs_nothing(rig: Rig, books: Books) -> No
     books.check()
 
 
-def test_delivery_resumes_within_seconds_of_a_long_outage(rig: Rig, books: Books) -> None:
+def test_the_first_probe_after_a_long_outage_resumes_delivery(rig: Rig, books: Books) -> None:
     """Long for the schedule: the pauses between the probes have reached their ceiling."""
     settings = {"POSTMAXRETRIES": "1", "POSTRETRYINCREMENTALDELAY": "2000"}
     with rig.forwarder(**settings) as forwarder:
@@ -32,11 +30,11 @@ def test_delivery_resumes_within_seconds_of_a_long_outage(rig: Rig, books: Books
             forwarder.wait_for_log("POST failed", count=6)
             assert forwarder.get("/livez").status_code == 200
             assert forwarder.metrics().total("aks_audit_log_holding") == 1
-        back = time.monotonic()
+        failed = len(forwarder.log("POST failed"))
         rig.account.wait()
-        took_s = time.monotonic() - back
         forwarder.wait_until_ready()
         books.wait()
+        # One more may have failed just before, and be logged late.
+        assert len(forwarder.log("POST failed")) <= failed + 1
         assert forwarder.stop() == 0
     books.check()
-    assert took_s < 5, "the bound that is promised"

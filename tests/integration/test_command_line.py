@@ -20,7 +20,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -91,7 +91,7 @@ def test_the_example_environment_says_exactly_what_to_fill_in() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 2

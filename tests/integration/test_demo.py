@@ -38,7 +38,7 @@ def demo(*options: str) -> tuple[int, list[str]]:
 
 
 def test_the_demo_loses_nothing() -> None:
-    status, lines = demo("--events", "2000", "--seconds", "1")
+    status, lines = demo("--events", "2000", "--seconds", "1", "--deadline", "180")
     assert lines[-1] == "lost 0", "\n".join(lines)
     assert status == 0, "\n".join(lines)
     assert sum("(as published)" in line for line in lines) >= 6

@@ -1,7 +1,7 @@
 """Each fault of the stand-in, as a client meets it."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -21,8 +21,8 @@ def falco() -> Iterator[ThreadedFalco]:
         yield running
 
 
-def post(falco: ThreadedFalco, body: bytes = BODY, wait: float = 10) -> httpx.Response:
-    return httpx.post(falco.url, content=body, headers=JSON, timeout=wait)
+def post(falco: ThreadedFalco, body: bytes = BODY) -> httpx.Response:
+    return httpx.post(falco.url, content=body, headers=JSON, timeout=60)
 
 
 def test_a_status_is_answered_as_often_as_planned(falco: ThreadedFalco) -> None:
@@ -86,18 +86,24 @@ def test_a_connection_is_closed_in_place_of_the_answer(
     assert falco.count == int(taken)
 
 
+def unanswered(falco: ThreadedFalco, under_way: Callable[[], bool]) -> bool:
+    """Post, and cut the connection once something holds; tell whether no answer had come."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, falco)
+        falco.wait_for(under_way)
+        falco.refuse()
+        return isinstance(answer.exception(), httpx.RemoteProtocolError)
+
+
 def test_no_answer_comes(falco: ThreadedFalco) -> None:
     falco.faults.silence()
-    with pytest.raises(httpx.ReadTimeout):
-        post(falco, wait=0.05)
+    assert unanswered(falco, lambda: falco.received.requests == 1)
     assert falco.count == 0
 
 
 def test_a_late_answer_follows_events_that_were_taken(falco: ThreadedFalco) -> None:
     falco.faults.delay(3600)
-    with pytest.raises(httpx.ReadTimeout):
-        post(falco, wait=0.05)
-    assert falco.count == 1
+    assert unanswered(falco, lambda: falco.count == 1)
 
 
 def test_a_delayed_answer_comes_in_the_end(falco: ThreadedFalco) -> None:
@@ -113,8 +119,7 @@ def test_an_answer_trickles(falco: ThreadedFalco) -> None:
 
 def test_an_answer_trickles_longer_than_anybody_waits(falco: ThreadedFalco) -> None:
     falco.faults.trickle(360_000)
-    with pytest.raises(httpx.ReadTimeout):
-        post(falco, wait=0.05)
+    assert unanswered(falco, lambda: falco.count == 1)
 
 
 def test_garbage_is_answered(falco: ThreadedFalco) -> None:
@@ -136,11 +141,9 @@ def test_refusing_cuts_connections_and_keeps_the_port(falco: ThreadedFalco) -> N
 
 def test_refusing_ends_a_request_that_is_under_way(falco: ThreadedFalco) -> None:
     falco.faults.silence()
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(post, falco)
-        falco.wait_for(lambda: falco.received.requests == 1)
-        falco.refuse()
-        assert isinstance(answer.exception(), httpx.RemoteProtocolError)
+    assert unanswered(falco, lambda: falco.received.requests == 1)
+    falco.accept()
+    assert post(falco).status_code == 200
 
 
 def test_a_stand_in_can_end_while_it_refuses() -> None:
@@ -162,9 +165,7 @@ def test_accepting_twice_is_accepting_once(falco: ThreadedFalco) -> None:
 
 def test_latency_is_added_and_the_events_are_taken_before(falco: ThreadedFalco) -> None:
     falco.faults.latency_ms = 3_600_000
-    with pytest.raises(httpx.ReadTimeout):
-        post(falco, wait=0.05)
-    assert falco.count == 1
+    assert unanswered(falco, lambda: falco.count == 1)
 
 
 async def test_a_trio_program_can_run_the_stand_in() -> None:

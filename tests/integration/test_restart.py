@@ -23,7 +23,7 @@ def test_an_orderly_restart_loses_nothing_and_repeats_nothing(stored_rig: Rig) -
 
 def test_what_was_not_checkpointed_before_a_kill_comes_again(stored_rig: Rig) -> None:
     rig = stored_rig
-    rig.falco.faults.latency_ms = 20
+    rig.falco.faults.script("200*100 silence*forever")
     rig.publish(audit_bodies("backlog", 400, records=2, partitions=4))
     with rig.forwarder(POSTBATCHMAXEVENTS="3", POSTCONCURRENCY="2") as forwarder:
         forwarder.wait_until(
@@ -33,7 +33,7 @@ def test_what_was_not_checkpointed_before_a_kill_comes_again(stored_rig: Rig) ->
     assert rig.account.lost, "it was to be killed on the way"
     behind = rig.behind_checkpoints()
     rig.release_owners()
-    rig.falco.faults.latency_ms = 0
+    rig.falco.faults.clear()
     with rig.forwarder() as forwarder:
         rig.account.wait()
         rig.wait_for_checkpoints()
@@ -53,7 +53,7 @@ def test_repeated_kills_lose_nothing(rig: Rig) -> None:
         rig.publish(audit_bodies(f"life-{life}", 100, records=3, partitions=4))
         seen = rig.falco.received.unique
         with rig.forwarder(POSTBATCHMAXEVENTS="4") as forwarder:
-            rig.falco.wait_for(partial(has_more_than, rig, seen + 50), 60)
+            rig.falco.wait_for(partial(has_more_than, rig, seen + 50))
             forwarder.kill()
         at_most += rig.behind_checkpoints()
         rig.release_owners()
@@ -75,7 +75,7 @@ def stop_on_the_way(rig: Rig, number: signal.Signals) -> None:
     rig.falco.faults.latency_ms = 50
     rig.publish(audit_bodies("backlog", 200, records=2, partitions=4))
     with rig.forwarder(POSTBATCHMAXEVENTS="10", POSTCONCURRENCY="2") as forwarder:
-        rig.falco.wait_for(lambda: rig.falco.count > 0, 60)
+        rig.falco.wait_for(lambda: rig.falco.count > 0)
         forwarder.signal(number)
         assert forwarder.wait() == 0
         assert forwarder.log("shutting down", signal=number.name)
@@ -93,7 +93,7 @@ def test_a_silent_endpoint_does_not_keep_it_from_stopping(rig: Rig) -> None:
     rig.falco.faults.silence(times=None)
     rig.publish(audit_bodies("held", 40, records=2, partitions=4))
     with rig.forwarder(SHUTDOWNGRACE="300") as forwarder:
-        rig.falco.wait_for(lambda: rig.falco.received.requests > 0, 60)
+        rig.falco.wait_for(lambda: rig.falco.received.requests > 0)
         assert forwarder.stop() == 0
         (line,) = forwarder.log(
             "not drained within the grace period; what is left will be sent after the restart"

@@ -67,7 +67,7 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
             rival.stdin.write("go\n")
             rival.stdin.flush()
         for rival in rivals:
-            answer, _ = rival.communicate(timeout=60)
+            answer, _ = rival.communicate(timeout=180)
             assert rival.returncode == 0
             answers.append(json.loads(answer))
     finally:

@@ -81,7 +81,7 @@ def test_poison_costs_only_itself(rig: Rig) -> None:
     rig.falco.faults.reject(f'"{poison[0]}"')
     with rig.forwarder() as forwarder:
         rig.publish(audit_bodies("mixed", 40, records=5, partitions=4))
-        rig.falco.wait_for(lambda: rig.account.lost == {poison}, 60)
+        rig.falco.wait_for(lambda: rig.account.lost == {poison})
         rig.wait_for_checkpoints()
         (line,) = forwarder.wait_for_log("dead letter", audit_id=poison[0])
         assert (line["reason"], line["status"]) == ("rejected", 400)

@@ -1,6 +1,5 @@
 """Whatever arrives: it costs time and memory in proportion to its size, and no exception."""
 
-import time
 import tracemalloc
 from collections.abc import Callable
 
@@ -10,11 +9,10 @@ from aks_audit.audit.annotate import annotate
 from aks_audit.audit.unpack import unpack
 from tests.hostile import HOSTILE
 
-SMALL, LARGE = 50_000, 200_000
-GROWTH_MAX = 10.0
-"""Four times the input may take ten times the time: four is linear, sixteen quadratic."""
-LITTLE_S = 0.02
-"""Below which a measured time says nothing."""
+SMALL, LARGE = 50_000, 4_000_000
+HANG_S = 60
+"""The large bodies take less than a second where time grows with their size, and minutes or hours
+where it grows with its square."""
 MEMORY_MAX = 150
 """Bytes of memory at most for a byte of input: each record that is skipped has a note."""
 
@@ -28,23 +26,11 @@ def take(body: bytes) -> None:
         annotate(event.raw, "prod")
 
 
-def seconds(body: bytes) -> float:
-    """The CPU time of the fastest of some runs: what else the machine does adds to others."""
-    best = float("inf")
-    for _ in range(3):
-        before = time.process_time()
-        take(body)
-        best = min(best, time.process_time() - before)
-        if best < LITTLE_S:
-            break
-    return best
-
-
 @bodies
-def test_time_grows_with_the_input(body: Callable[[int], bytes]) -> None:
-    large = seconds(body(LARGE))
-    if large > LITTLE_S:
-        assert large < GROWTH_MAX * max(seconds(body(SMALL)), LITTLE_S / 4)
+@pytest.mark.timeout(HANG_S)
+def test_no_body_makes_it_hang(body: Callable[[int], bytes]) -> None:
+    """Four times as large as the largest message of Event Hubs."""
+    take(body(LARGE))
 
 
 @bodies

@@ -4,7 +4,6 @@ import logging
 import re
 import sys
 import threading
-import timeit
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -98,14 +97,29 @@ def test_each_level_shows_itself_and_what_is_worse(level: LogLevel, stream: io.S
     assert [line["level"] for line in lines(stream)] == LEVELS[sorted(LogLevel).index(level) :]
 
 
+def calls_of(function: Callable[[], object]) -> int:
+    """Count the calls that a call makes."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
 def test_a_disabled_level_costs_next_to_nothing(stream: io.StringIO) -> None:
     configure(LogLevel.INFO, "json", stream)
     log = get_logger("x")
     log.info("first use")
-    calls = 10_000
-    off = min(timeit.repeat(lambda: log.debug("m", a=1), number=calls, repeat=3))
-    on = min(timeit.repeat(lambda: log.info("m", a=1), number=calls // 10, repeat=3)) * 10
-    assert off < on / 5
+    assert calls_of(lambda: log.info("m", a=1)) > 100
+    assert calls_of(lambda: log.debug("m", a=1)) < 30
 
 
 def test_loggers_made_before_configure_work(stream: io.StringIO) -> None:
@@ -416,6 +430,6 @@ class TestRedaction:
         assert redactor.text("abc") == "abc"
 
     @pytest.mark.parametrize("text", ["://", "authorization=", "sig=", "AccountKey=", "://a@"])
-    def test_it_takes_linear_time(self, text: str) -> None:
-        redactor = Redactor()
-        assert timeit.timeit(lambda: redactor.text(text * 50_000), number=1) < 2
+    def test_no_text_makes_it_hang(self, text: str) -> None:
+        """Time that grows with the square of the length would end in hours."""
+        assert Redactor().text(text * 200_000)

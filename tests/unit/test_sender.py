@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -17,6 +18,7 @@ from aks_audit.delivery import sender as sink_module
 from aks_audit.delivery.circuit_breaker import Gate
 from aks_audit.delivery.retry import HOLD_PROBE_MAX_S
 from aks_audit.delivery.sender import Sender, Sink, run
+from aks_audit.delivery.webhook import Poster
 from aks_audit.errors import Rejected, Retryable
 from aks_audit.model import Item, Position
 from aks_audit.ops.health import Heartbeat
@@ -29,6 +31,7 @@ from tests.helpers import (
     make_sink,
     outcomes,
     sink_config,
+    url_config,
 )
 
 Events = Sequence[dict[str, Any]]
@@ -44,7 +47,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
     )
 
 
-async def deliver(sink: Sink, poster: ScriptedPoster, items: Sequence[Item]) -> None:
+async def deliver(sink: Sink, poster: Poster, items: Sequence[Item]) -> None:
     await Sender(sink, poster, Heartbeat(trio.current_time)).deliver(items)
 
 
@@ -150,6 +153,25 @@ async def test_the_endpoint_may_ask_for_a_longer_pause(autojump_clock: MockClock
 async def test_the_endpoint_cannot_ask_for_a_shorter_pause(autojump_clock: MockClock) -> None:
     poster, _, _ = await scripted(failing(2, retry_after_s=0.5), sink_config(retry_delay_s=1.0))
     assert poster.times == [0, 1, 3]
+
+
+async def test_the_answer_says_for_how_long_to_pause(autojump_clock: MockClock) -> None:
+    times: list[float] = []
+
+    async def busy_at_first(_: httpx.Request) -> httpx.Response:
+        times.append(trio.current_time())
+        status, headers = (429, {"Retry-After": "42"}) if len(times) == 1 else (200, {})
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(b""))
+
+    config = url_config("http://falco/k8s-audit", retry_delay_s=1.0)
+    sink, _ = make_sink(config)
+    items, ledger = make_items(1)
+    await sink.channel.send(items)
+    transport = httpx.MockTransport(busy_at_first)
+    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
+        await deliver(sink, Poster(client, config, sink.metrics), items)
+    assert times == [0, 42]
+    assert ledger.done == Position(0, "0")
 
 
 async def test_hold_goes_on_probing_with_a_single_event(
