@@ -1,7 +1,5 @@
 """The command line. Without a command it forwards, as the forwarders before it did."""
 
-import http
-import http.client
 import os
 import signal
 import sys
@@ -35,17 +33,17 @@ class Moment(click.ParamType[datetime]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Parse RFC 3339, or a date in UTC."""
-        from .commands.replay import parse_moment  # noqa: PLC0415 - see `_run`
+        from .commands.moments import parse_moment  # noqa: PLC0415 - see `_run`
 
         try:
             return value if isinstance(value, datetime) else parse_moment(str(value))
         except ValueError:
             self.fail(
-                f"{value!r} is no time such as 2024-05-01 or 2024-05-01T08:00:00Z", param, ctx
+                f"{value!r} is not a time such as 2024-05-01 or 2024-05-01T08:00:00Z", param, ctx
             )
 
 
-def _filters(command: Callable[..., None]) -> Callable[..., None]:
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--reason", "reasons", multiple=True, help="Only these reasons; repeatable."),
         click.option("--until", type=Moment(), help="Only what died before this time."),
@@ -82,31 +80,47 @@ def main(context: click.Context) -> None:
     help="Send dead letters again, and remove those that are accepted.\n\n"
     "May be interrupted and run again at any time."
 )
-@_filters
+@_selecting
 @click.option("--dry-run", is_flag=True, help="Tell what would be sent; send nothing.")
 def replay(
     since: datetime | None, until: datetime | None, reasons: tuple[str, ...], *, dry_run: bool
 ) -> None:
     """Send dead letters again, and remove those that are accepted."""
     config = _configure()
-    from .commands import deadletters as commands  # noqa: PLC0415 - see `_run`
+    from .commands import replay as command  # noqa: PLC0415 - see `_run`
+    from .commands.segments import Selection  # noqa: PLC0415 - see `_run`
 
+    wanted = Selection(since, until, frozenset(reasons))
     with _telling_faults():
-        sys.exit(commands.replay(config, since, until, reasons, dry_run=dry_run))
+        sys.exit(command.replay(config, wanted, dry_run=dry_run))
 
 
 @main.command(help="List the dead letters, a JSON line each, and sum them up.")
-@_filters
+@_selecting
 @click.option("--summary", is_flag=True, help="Only the numbers.")
 def deadletters(
     since: datetime | None, until: datetime | None, reasons: tuple[str, ...], *, summary: bool
 ) -> None:
     """List the dead letters, a JSON line each, and sum them up."""
     config = _configure()
-    from .commands import deadletters as commands  # noqa: PLC0415 - see `_run`
+    from .commands import deadletters as command  # noqa: PLC0415 - see `_run`
+    from .commands.segments import Selection  # noqa: PLC0415 - see `_run`
 
     with _telling_faults():
-        commands.show(config, since, until, reasons, summary=summary)
+        command.show(config, Selection(since, until, frozenset(reasons)), summary=summary)
+
+
+@main.command(
+    help="Ask a running forwarder's probe, for images without a shell: exit status 0 if it is well."
+)
+@click.option("--live", "probe", flag_value="livez", help="Ask /livez rather than /readyz.")
+@click.option("--ready", "probe", flag_value="readyz", default="readyz", help="Ask /readyz.")
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+def healthcheck(probe: str, timeout: float) -> None:
+    """Ask a probe of the forwarder that STATSADDRESS points to."""
+    from .commands import healthcheck as command  # noqa: PLC0415 - only when it is asked for
+
+    sys.exit(command.healthcheck(_load().stats, probe, timeout))
 
 
 @contextmanager
@@ -121,31 +135,9 @@ def _telling_faults() -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever read the list has enough; click ends quietly
     except Exception:
-        # Told and ended, not passed over: Python's own traceback would show secrets unmasked.
+        # Logged, and the process ends: Python's own traceback would show secrets unmasked.
         log.exception(FAULT)
         sys.exit(EXIT_FATAL)
-
-
-@main.command(
-    help="Ask a running forwarder's probe, for images without a shell: exit status 0 if it is well."
-)
-@click.option("--live", "probe", flag_value="livez", help="Ask /livez rather than /readyz.")
-@click.option("--ready", "probe", flag_value="readyz", default="readyz", help="Ask /readyz.")
-@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the answer.")
-def healthcheck(probe: str, timeout: float) -> None:
-    """Ask a probe of the forwarder that STATSADDRESS points to."""
-    stats = _load().stats
-    # A server that listens everywhere is asked on the loopback address.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(stats.host, stats.host)  # noqa: S104
-    connection = http.client.HTTPConnection(host, stats.port, timeout=timeout)
-    try:
-        connection.request("GET", f"/{probe}")
-        answer = connection.getresponse()
-        click.echo(answer.read())
-    except OSError as error:
-        click.echo(f"no answer from {host}:{stats.port}: {error}", err=True)
-        sys.exit(EXIT_FATAL)
-    sys.exit(0 if answer.status == http.HTTPStatus.OK else EXIT_FATAL)
 
 
 def _load() -> Config:

@@ -2,9 +2,9 @@
 
 ::
 
-    Event Hubs --> source --> unpack --> channel --> sink pool --> Falco
-                                                         |
-        checkpoint store <-- checkpointer <-- ledger <---'
+    Event Hubs --> source --> intake --> channel --> senders --> Falco
+                                                        |
+        checkpoint store <-- checkpointer <-- ledger <--'
 """
 
 import signal
@@ -13,18 +13,18 @@ from collections.abc import AsyncIterator, Collection, Iterable
 
 import trio
 
-from .checkpoints import store as stores
+from .checkpoints import choice as checkpoint_store
 from .checkpoints.checkpointer import Checkpointer
 from .checkpoints.collector import PartitionCollector
 from .checkpoints.ledger import Ledger
 from .config.routes import DEFAULT
 from .config.settings import Config, LogLevel
-from .deadletters import store as deadletter
-from .delivery import destination as lanes
-from .delivery.destination import Lane
+from .deadletters import store as dead_letter_store
+from .delivery.destination import Destination, open_destinations
 from .delivery.intake import Intake
+from .delivery.sender import run_pool
 from .hub.source import Source
-from .ops import server as stats
+from .ops import server
 from .ops.health import Health
 from .ops.logs import get_logger
 from .ops.memory import give_back_large_blocks
@@ -41,32 +41,33 @@ async def forward(config: Config) -> None:
     """Forward until SIGTERM or SIGINT, then shut down in order. Raises Fatal."""
     give_back_large_blocks()
     metrics, health, ledger = Metrics(), Health(), Ledger()
-    store = stores.open_store(config.checkpoint)
+    store = checkpoint_store.open_store(config.checkpoint)
     checkpointer = Checkpointer(store, config.hub, ledger, metrics.checkpoints)
-    letters = deadletter.open_store(config.dead_letters, config.hub)
-    open_lanes = lanes.open_lanes(config, letters, metrics)
+    letters = dead_letter_store.open_store(config.dead_letters, config.hub)
+    destinations = open_destinations(config, letters, metrics)
     intake = Intake(
         config.events,
-        open_lanes,
+        destinations,
         metrics.intake,
         max_event_bytes=config.sink.max_event_bytes,
         log_events=config.log.level <= LogLevel.DEBUG,
     )
     source = Source(config, store, checkpointer, intake.forward, metrics.receiver)
-    _measure(metrics, ledger, checkpointer, open_lanes.values())
-    _check(health, source, intake, checkpointer, open_lanes.values())
+    _measure(metrics, ledger, checkpointer, destinations.values())
+    _check(health, source, intake, checkpointer, destinations.values())
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(
-                stats.run, config.stats, metrics, health, lambda: _status(config, health, ledger)
+                server.run, config.stats, metrics, health, lambda: _status(config, health, ledger)
             )
-            for lane in open_lanes.values():
-                nursery.start_soon(lanes.run, lane)
+            for destination in destinations.values():
+                nursery.start_soon(run_pool, destination)
+                nursery.start_soon(destination.letters.run)
             nursery.start_soon(checkpointer.run, config.checkpoint.interval_s)
             nursery.start_soon(source.run)
             await _shutdown_asked_for(signals)
-            await _shut_down(config, source, open_lanes.values(), checkpointer)
+            await _shut_down(config, source, destinations.values(), checkpointer)
             nursery.cancel_scope.cancel()
 
 
@@ -77,17 +78,20 @@ async def _shutdown_asked_for(signals: AsyncIterator[int]) -> None:
 
 
 async def _shut_down(
-    config: Config, source: Source, open_lanes: Collection[Lane], checkpointer: Checkpointer
+    config: Config,
+    source: Source,
+    destinations: Collection[Destination],
+    checkpointer: Checkpointer,
 ) -> None:
     """Stop the source, drain the senders, write the last checkpoints, release the partitions."""
     source.pause()
     with trio.move_on_after(config.shutdown_grace_s) as grace:
-        for lane in open_lanes:
-            await lane.channel.drained()
+        for destination in destinations:
+            await destination.in_flight.drained()
     if grace.cancelled_caught:
         log.warning(
             "not drained within the grace period; what is left will be sent after the restart",
-            events=sum(lane.channel.events_in_flight for lane in open_lanes),
+            events=sum(destination.in_flight.events for destination in destinations),
         )
     with trio.move_on_after(LAST_WRITES_S) as writing:
         await checkpointer.flush()
@@ -98,17 +102,17 @@ async def _shut_down(
 
 
 def _measure(
-    metrics: Metrics, ledger: Ledger, checkpointer: Checkpointer, open_lanes: Collection[Lane]
+    metrics: Metrics,
+    ledger: Ledger,
+    checkpointer: Checkpointer,
+    destinations: Collection[Destination],
 ) -> None:
     """Have what is not counted event by event computed at each scrape."""
-    channels = [lane.channel for lane in open_lanes]
-    metrics.process.inflight_events.set_function(
-        lambda: sum(each.events_in_flight for each in channels)
-    )
-    metrics.process.inflight_bytes.set_function(
-        lambda: sum(each.bytes_in_flight for each in channels)
-    )
-    metrics.process.build_info.labels(version(), python_version(), sdk_version()).set(1)
+    in_flight = [destination.in_flight for destination in destinations]
+    process = metrics.process
+    process.inflight_events.set_function(lambda: sum(each.events for each in in_flight))
+    process.inflight_bytes.set_function(lambda: sum(each.bytes for each in in_flight))
+    process.build_info.labels(version(), python_version(), sdk_version()).set(1)
     metrics.registry.register(PartitionCollector(ledger, checkpointer, time.time))
 
 
@@ -117,16 +121,16 @@ def _check(
     source: Source,
     intake: Intake,
     checkpointer: Checkpointer,
-    open_lanes: Iterable[Lane],
+    destinations: Iterable[Destination],
 ) -> None:
     """Have every stage take part in the probes."""
     health.add("source", ready=source.ready, live=source.stalled)
     health.add("intake", live=intake.heartbeat.overdue)
     health.add("checkpoints", ready=checkpointer.ready, live=checkpointer.heartbeat.overdue)
-    for lane in open_lanes:
-        of = "" if lane.name == DEFAULT else f" of {lane.name}"
-        letters = lane.undeliverable
-        health.add(f"sink{of}", ready=lane.sink.gate.ready, live=lane.sink.stalled)
+    for destination in destinations:
+        of = "" if destination.name == DEFAULT else f" of {destination.name}"
+        letters = destination.letters
+        health.add(f"sink{of}", ready=destination.breaker.ready, live=destination.stalled)
         health.add(f"dead letters{of}", ready=letters.ready, live=letters.heartbeat.overdue)
 
 

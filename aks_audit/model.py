@@ -74,6 +74,13 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     enqueued_at: float
     """Unix time in seconds at which Event Hubs took the hub event."""
 
+    def where(self) -> dict[str, str | int]:
+        """Where its hub event stands, for a log line."""
+        return {
+            "partition": self.ticket.partition,
+            "sequence_number": self.ticket.position.sequence_number,
+        }
+
 
 class Skip(enum.StrEnum):
     """Why a record or a body is not forwarded: the label ``reason`` of a metric."""

@@ -1,8 +1,9 @@
-"""What the tests of the stages share: audit events, and a sink to put them into."""
+"""What the tests of the stages share: audit events, and a destination to put them into."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from structlog.testing import LogCapture
 from aks_audit.checkpoints.ledger import PartitionLedger
 from aks_audit.config.routes import DEFAULT
 from aks_audit.config.settings import EventsConfig, SinkConfig, load
-from aks_audit.deadletters.store import DeadLetter, DirectoryStore
-from aks_audit.deadletters.writer import Undeliverable
+from aks_audit.deadletters.letter import DeadLetter
+from aks_audit.deadletters.store import DirectoryStore
+from aks_audit.deadletters.writer import Writer
 from aks_audit.delivery.channel import Channel
-from aks_audit.delivery.destination import Lane
+from aks_audit.delivery.circuit_breaker import CircuitBreaker
+from aks_audit.delivery.destination import Destination, open_destination
+from aks_audit.delivery.inflight import InFlight
 from aks_audit.delivery.intake import Intake
-from aks_audit.delivery.sender import Sink
-from aks_audit.delivery.webhook import Body, Poster
-from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Position
+from aks_audit.delivery.webhook import Body, Webhook
+from aks_audit.model import START_OF_STREAM, AuditEvent, HubEvent, Item, Outcome, Position
 from aks_audit.ops.metrics import Metrics
 
 ENVIRONMENT = {
@@ -102,11 +105,15 @@ def url_config(url: str, **changes: Any) -> SinkConfig:
     return replace(load(ENVIRONMENT | {"WEBSINKURL": url}).sink, **changes)
 
 
-class Buried(Undeliverable):
+class KeptLetters(Writer):
     """Keeps dead letters in memory, and at once: their store is tested elsewhere."""
 
-    def __init__(self, channel: Channel, metrics: Metrics) -> None:
-        super().__init__(DirectoryStore(Path("/nowhere")), channel, metrics)
+    def __init__(self, in_flight: InFlight, metrics: Metrics) -> None:
+        super().__init__(
+            DirectoryStore(Path("/nowhere")),
+            partial(in_flight.settle, outcome=Outcome.DEAD_LETTERED),
+            metrics.dead_letters,
+        )
         self.letters: list[DeadLetter] = []
 
     def put(
@@ -115,18 +122,49 @@ class Buried(Undeliverable):
         super().put(item, reason, detail, status=status, attempts=attempts)
         segment = self._segment()
         self.letters += [letter for _, letter in segment]
-        self._settle(segment)
+        self._confirmed(segment)
 
 
-def make_sink(config: SinkConfig) -> tuple[Sink, Buried]:
-    channel, metrics = Channel(1024**3), Metrics()
-    buried = Buried(channel, metrics)
-    return Sink(config, channel, buried, metrics), buried
+@dataclass(frozen=True)
+class Setup:
+    """A destination, its dead letters and all the metrics."""
+
+    destination: Destination
+    letters: KeptLetters
+    metrics: Metrics
+
+    @property
+    def in_flight(self) -> InFlight:
+        return self.destination.in_flight
+
+    @property
+    def channel(self) -> Channel:
+        return self.destination.channel
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        return self.destination.breaker
+
+
+def make_destination(
+    config: SinkConfig,
+    *,
+    name: str = DEFAULT,
+    max_bytes: int = 1024**3,
+    max_events: int = 65_536,
+    metrics: Metrics | None = None,
+) -> Setup:
+    metrics = metrics or Metrics()
+    in_flight = InFlight(max_bytes, metrics.outcomes, max_events)
+    letters = KeptLetters(in_flight, metrics)
+    unused = DirectoryStore(Path("/nowhere"))
+    destination = open_destination(name, config, in_flight, unused, metrics)
+    return Setup(replace(destination, letters=letters), letters, metrics)
 
 
 def outcomes(metrics: Metrics) -> tuple[int, int, int]:
     """The events that were delivered, given up, and posted again."""
-    return metrics.success.value, metrics.errors.value, metrics.retry.value
+    return metrics.outcomes.success.value, metrics.outcomes.errors.value, metrics.posts.retry.value
 
 
 def events_config(**changes: Any) -> EventsConfig:
@@ -140,29 +178,40 @@ def make_intake(
     max_events: int = 65_536,
     max_event_bytes: int = 5000,
     metrics: Metrics | None = None,
-) -> tuple[Intake, dict[str, Lane], dict[str, Buried]]:
-    """An intake with a lane for each route; their dead letters are kept in memory."""
+) -> tuple[Intake, dict[str, Setup]]:
+    """An intake with a destination for each route; their dead letters are kept in memory."""
     config = config or events_config()
     metrics = metrics or Metrics()
-    lanes, buried = {}, {}
-    for name in (DEFAULT, *(route.name for route in config.routes)):
-        channel = Channel(max_bytes, max_events)
-        letters = buried[name] = Buried(channel, metrics)
-        lanes[name] = Lane(name, channel, letters, Sink(sink_config(), channel, letters, metrics))
+    setups = {
+        name: make_destination(
+            sink_config(), name=name, max_bytes=max_bytes, max_events=max_events, metrics=metrics
+        )
+        for name in (DEFAULT, *(route.name for route in config.routes))
+    }
     intake = Intake(
-        config, lanes, metrics.intake, max_event_bytes=max_event_bytes, log_events=False
+        config,
+        {name: setup.destination for name, setup in setups.items()},
+        metrics.intake,
+        max_event_bytes=max_event_bytes,
+        log_events=False,
     )
-    return intake, lanes, buried
+    return intake, setups
+
+
+def waiting(channel: Channel) -> list[Item]:
+    """What waits in a channel now."""
+    return list(channel._items)
 
 
 def take_all(channel: Channel) -> list[Item]:
-    """All that waits in a channel now."""
-    items = list(channel._items)
+    """All that waits in a channel now, taken out of it."""
+    items = waiting(channel)
     channel._items.clear()
+    channel._bytes = 0
     return items
 
 
-class ScriptedPoster(Poster):
+class ScriptedWebhook(Webhook):
     """Notes every POST with its time, and does what a function says."""
 
     def __init__(self, answer: Callable[[Sequence[dict[str, Any]]], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+from ..model import AuditEvent
 from .event import mend
 
 KEY = "cluster_name"
@@ -26,6 +27,20 @@ _annotated = msgspec.json.Decoder(_Annotated)
 _named = msgspec.json.Decoder(_Named)
 _LAST = re.compile(rb'"annotations"\s*:\s*\Z')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+
+
+def name_cluster(event: AuditEvent, max_bytes: int) -> AuditEvent:
+    """An event with the cluster's name among its annotations.
+
+    Comes back as it was where the record named no cluster, and where it would grow past
+    ``max_bytes``: an event without its cluster is better than one that Falco does not take.
+    """
+    if not event.cluster:
+        return event
+    named = annotate(event.raw, event.cluster)
+    if len(named) > max_bytes:
+        return event
+    return msgspec.structs.replace(event, raw=named)
 
 
 def annotate(raw: bytes, cluster: str) -> bytes:

@@ -18,7 +18,7 @@ from ..ops.logs import get_logger
 from ..ops.metrics import CheckpointMetrics
 from ..storage import call
 from .ledger import Ledger, PartitionLedger
-from .store import Fenced, Key, Progress
+from .store import Fenced, FencedWrites, Key
 
 log = get_logger("checkpoint")
 
@@ -34,7 +34,7 @@ class Checkpointer:
     """Claims the checkpoints of partitions, and writes them."""
 
     def __init__(
-        self, store: Progress, hub: HubConfig, ledger: Ledger, metrics: CheckpointMetrics
+        self, store: FencedWrites, hub: HubConfig, ledger: Ledger, metrics: CheckpointMetrics
     ) -> None:
         self._store = store
         self._hub = hub

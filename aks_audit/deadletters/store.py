@@ -1,56 +1,28 @@
-"""Where an undeliverable event is kept: with its bytes, its origin and the reason.
+"""Where dead letters are kept.
 
-Dead letters lie in *segments*: immutable files of JSON lines, each written in
+They lie in *segments*: immutable files of JSON lines, each written in
 one step, so a burst makes one file and a crash leaves none half written. A
 segment is a blob beside the checkpoints, or a file in a directory.
 """
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-import msgspec
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from ..config.settings import DeadLetterConfig, HubConfig
 from ..storage import open_container
+from .letter import SUFFIX
 
-SUFFIX = ".jsonl"
 BLOB_PREFIX = "deadletters"
 LEFTOVER_S = 3600.0
 """A file still aside after so long was left by a process that died while it wrote."""
-
-
-class DeadLetter(msgspec.Struct, frozen=True, rename="camel"):
-    """One undeliverable event, as it is kept."""
-
-    body: bytes
-    """The original bytes, Base64 in the file: an audit event, or what was to hold some."""
-    kind: str
-    """``audit-event``, or ``raw`` for what could not be read as such."""
-    reason: str
-    """The class of the fault, such as ``rejected`` or ``broken-audit``: what filters go by."""
-    detail: str
-    """For people: what the endpoint or the parser said."""
-    partition: str
-    sequence_number: int
-    offset: str
-    enqueued_at: datetime
-    dead_at: datetime
-    status: int | None = None
-    """The HTTP status, where the endpoint answered."""
-    attempts: int = 0
-    """How many POSTs carried it, split batches included."""
-    audit_id: str = ""
-    stage: str = ""
-    cluster: str = ""
-    category: str = ""
 
 
 class Store(Protocol):
@@ -169,27 +141,3 @@ def open_store(config: DeadLetterConfig, hub: HubConfig) -> Store:
         raise ValueError("neither a directory nor Blob Storage is configured for dead letters")
     container = open_container(config.blob_connection_string, config.container, config.ca_file)
     return BlobStore(container, hub)
-
-
-def segment_name(moment: datetime) -> str:
-    """A new name; names sort by time."""
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:12]}{SUFFIX}"
-
-
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(DeadLetter)
-
-
-def encode(letters: Sequence[DeadLetter]) -> bytes:
-    """The lines of a segment."""
-    return _encoder.encode_lines(letters)
-
-
-def decode(data: bytes) -> list[DeadLetter]:
-    """The dead letters of a segment. Raises ValueError for one that is damaged."""
-    if not data.endswith(b"\n"):
-        raise ValueError("the segment is cut: its last line does not end")
-    try:
-        return _decoder.decode_lines(data)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error

@@ -1,24 +1,23 @@
 """The way of an undeliverable event into the dead letters.
 
-Whoever gives an event up puts it here, without waiting. It stays in flight, and
-its hub event undone, until the store has confirmed it; while the store fails,
-the writes are tried again, and the channel fills up rather than memory.
+Whoever gives an event up puts it here, without waiting. The event stays in flight, and
+its hub event undone, until the store has confirmed the dead letter. While the store
+fails, the write is tried again, and what is in flight fills up instead of the memory.
 """
 
 from collections import deque
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 
 import trio
 
-from ..delivery.channel import Channel
 from ..errors import Retryable
-from ..model import Item, Outcome
+from ..model import Item
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
-from ..ops.metrics import Metrics
+from ..ops.metrics import DeadLetterMetrics
 from ..storage import call
-from . import store as deadletter
-from .store import DeadLetter, Store
+from .letter import DeadLetter, encode, letter_of, segment_name
+from .store import Store
 
 log = get_logger("deadletters")
 
@@ -32,14 +31,25 @@ LOGGED_MAX = 100
 logging them would hold up everything else for many seconds. Each is in the store anyway."""
 BACKOFF_MIN_S = 1.0
 BACKOFF_MAX_S = 30.0
+WRITE_S = 60.0
+"""How long one write may take before the writer counts as stalled."""
+
+Settle = Callable[[Sequence[Item]], None]
+"""Is told of the events whose dead letters the store has confirmed."""
 
 
-class Undeliverable:
-    """Dead letters on their way to the store."""
+class Writer:
+    """Dead letters on their way to the store.
 
-    def __init__(self, store: Store, channel: Channel, metrics: Metrics) -> None:
+    Args:
+        store: Where they are kept.
+        settle: Is told once they are.
+        metrics: Counts what is kept, by reason.
+    """
+
+    def __init__(self, store: Store, settle: Settle, metrics: DeadLetterMetrics) -> None:
         self._store = store
-        self._channel = channel
+        self._settle = settle
         self._metrics = metrics
         self._waiting: deque[tuple[Item, DeadLetter]] = deque()
         self._arrived = trio.Event()
@@ -50,25 +60,16 @@ class Undeliverable:
     def put(
         self, item: Item, reason: str, detail: str, *, status: int | None = None, attempts: int = 0
     ) -> None:
-        """Give an event up, for a reason. Its item must be in flight in the channel."""
-        event, ticket = item.event, item.ticket
-        letter = DeadLetter(
-            body=event.raw,
-            kind="audit-event" if event.audit_id else "raw",
-            reason=reason,
-            detail=detail,
-            partition=ticket.partition,
-            sequence_number=ticket.position.sequence_number,
-            offset=ticket.position.offset,
-            enqueued_at=datetime.fromtimestamp(item.enqueued_at, UTC),
-            dead_at=datetime.now(UTC),
-            status=status,
-            attempts=attempts,
-            audit_id=event.audit_id,
-            stage=event.stage,
-            cluster=event.cluster,
-            category=event.category,
-        )
+        """Give an event up.
+
+        Args:
+            item: The event, which is in flight.
+            reason: The class of the fault, see `DeadLetter`.
+            detail: For people.
+            status: The HTTP status, where there was an answer.
+            attempts: How many POSTs carried the event.
+        """
+        letter = letter_of(item, reason, detail, status=status, attempts=attempts)
         if len(self._waiting) < LOGGED_MAX:
             _log(letter)
         self._waiting.append((item, letter))
@@ -86,9 +87,13 @@ class Undeliverable:
             self._arrived = trio.Event()
             await trio.sleep(LINGER_S)
             while self._waiting:
-                await self._write(self._segment())
+                segment = self._segment()
+                letters = [letter for _, letter in segment]
+                await self._write(letters)
+                self._confirmed(segment)
 
     def _segment(self) -> list[tuple[Item, DeadLetter]]:
+        """Take what goes into the next segment."""
         segment: list[tuple[Item, DeadLetter]] = []
         size = 0
         while self._waiting and len(segment) < SEGMENT_MAX_LETTERS:
@@ -98,38 +103,30 @@ class Undeliverable:
             segment.append(self._waiting.popleft())
         return segment
 
-    async def _write(self, segment: list[tuple[Item, DeadLetter]]) -> None:
-        letters = [letter for _, letter in segment]
+    async def _write(self, letters: Sequence[DeadLetter]) -> None:
+        """Write a segment, however often it takes."""
         # The name stays the same over all attempts: one that failed may have been written.
-        name = deadletter.segment_name(letters[0].dead_at)
-        data = deadletter.encode(letters)
+        name, data = segment_name(letters[0].dead_at), encode(letters)
         pause_s = BACKOFF_MIN_S
         while True:
-            self.heartbeat.expect(within_s=60.0)
+            self.heartbeat.expect(within_s=WRITE_S)
             try:
                 await call(self._limiter, self._store.write, name, data)
             except Retryable as fault:
                 self._wrong = fault.reason
                 log.warning("dead letters not written, trying again", reason=fault.reason)
-                self.heartbeat.expect(within_s=pause_s + 60.0)
+                self.heartbeat.expect(within_s=pause_s + WRITE_S)
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACKOFF_MAX_S)
             else:
                 break
         self._wrong = None
         log.info("dead letters written", segment=name, count=len(letters))
-        self._settle(segment)
 
-    def _settle(self, segment: list[tuple[Item, DeadLetter]]) -> None:
-        for item, letter in segment:
-            item.ticket.settle()
-            self._metrics.dead_letters.by_reason.labels(letter.reason).inc()
-        self._channel.settle([item for item, _ in segment])
-        self._metrics.outcomes.by_outcome.labels(Outcome.DEAD_LETTERED).inc(len(segment))
-        # What was never read as an audit event was not counted as one either.
-        self._metrics.outcomes.errors.inc(
-            sum(letter.kind == "audit-event" for _, letter in segment)
-        )
+    def _confirmed(self, segment: Sequence[tuple[Item, DeadLetter]]) -> None:
+        for _, letter in segment:
+            self._metrics.by_reason.labels(letter.reason).inc()
+        self._settle([item for item, _ in segment])
 
 
 def _log(letter: DeadLetter) -> None:

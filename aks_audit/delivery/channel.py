@@ -1,181 +1,104 @@
-"""The bounded channel between the receiver and the senders.
+"""The queue between the intake and the senders, and the pace at which it is emptied.
 
-Its room counts events *and* bytes, and covers an item from the moment it is
-sent until it is settled: what waits, what is being posted, and what is held
-while Falco is away. A full channel makes `send` wait, which makes the receiver
-wait, which leaves the backlog where it is safe: in Event Hubs.
+A trio memory channel counts items only and hands them out one by one. Here a
+sender takes, in one step, a batch of whatever is waiting; how much may wait is
+bounded by what may be in flight (`InFlight`).
 
-A trio memory channel counts items only and hands them out one by one; here a
-receiver takes, in one step, a batch of whatever is waiting.
+One sender at a time waits for the next batch, the others queue behind it. So
+`put` has one task to wake, and wakes it only when there is enough for a batch.
 """
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 
 import trio
 
 from ..model import Item
+from .inflight import InFlight
 
-MAX_EVENTS = 65_536
-"""Audit events in flight at most, whatever their size: with all the bookkeeping
-around an event (about 700 bytes) this bounds what INFLIGHTMAXBYTES does not count."""
-
-
-_raw = attrgetter("event.raw")
-
-
-class EndOfChannel(Exception):  # noqa: N818 - trio's own name for it
-    """The channel is closed and empty."""
+PACE_S = 0.05
+"""Between two batches that are not full, of all senders. A POST costs as much as handling some 100
+events (bench), so a steady stream is worth 25 ms of waiting on average."""
 
 
 class Channel:
-    """A queue of items, bounded by events and bytes in flight."""
+    """A queue of audit events, from which batches are taken.
 
-    def __init__(self, max_bytes: int, max_events: int = MAX_EVENTS) -> None:
-        self._max_bytes = max_bytes
+    Args:
+        in_flight: Where what is put in is admitted.
+        max_events: Events in a batch.
+        max_bytes: Bytes in a batch, with a comma between two events; a larger event is a batch
+            of its own.
+    """
+
+    def __init__(self, in_flight: InFlight, *, max_events: int, max_bytes: int) -> None:
+        self._in_flight = in_flight
         self._max_events = max_events
+        self._max_bytes = max_bytes
         self._items: deque[Item] = deque()
-        self._senders = trio.lowlevel.ParkingLot()
-        self._receivers = trio.lowlevel.ParkingLot()
-        self._idle = trio.Event()
-        self._idle.set()
-        self._closed = False
-        self._waiting_bytes = 0
+        self._bytes = 0
+        self._turn = trio.Lock()
+        self._taker = trio.lowlevel.ParkingLot()
+        self._taker_needs = self._something
         self._taken_at = -math.inf
-        self._pacing = False
-        self._pacer = trio.lowlevel.ParkingLot()
-        self._enough = (1, 1)
-        self.events_in_flight = 0
-        self.bytes_in_flight = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many items no sender has taken yet."""
-        return len(self._items)
-
-    @property
-    def full(self) -> bool:
-        """Whether a `send` would wait now."""
-        return self.events_in_flight >= self._max_events or self.bytes_in_flight >= self._max_bytes
-
-    async def send(self, items: Sequence[Item]) -> None:
-        """Put the items of one hub event in, as soon as there is room."""
-        if items:
-            await self.room()
-            self.put(items)
-
-    async def room(self) -> None:
-        """Wait until there is room: while less than the bound is in flight."""
-        while self.full:
-            await self._senders.park()
-
-    def admit(self, items: Sequence[Item]) -> int:
-        """Count items as in flight; returns their bytes.
-
-        By itself it is for what goes another way than through the queue.
-        """
-        size = sum(map(len, map(_raw, items)))
-        self.events_in_flight += len(items)
-        self.bytes_in_flight += size
-        if items and self._idle.is_set():
-            self._idle = trio.Event()
-        return size
 
     def put(self, items: Sequence[Item]) -> None:
-        """Put the items of one hub event in, at once.
+        """Put the events of one hub event in, at once: whoever has to wait for room waits before.
 
-        A hub event goes in whole, so the bound may be passed by one hub event, once.
+        Raises nothing, and wakes at most one sender.
         """
-        if not items:
-            return
         self._items.extend(items)
-        self._waiting_bytes += self.admit(items)
-        if not self._pacing:
-            self._receivers.unpark()
-        elif (
-            self.full
-            or len(self._items) >= self._enough[0]
-            or self._waiting_bytes >= self._enough[1]
-        ):
-            self._pacer.unpark()
+        self._bytes += self._in_flight.admit(items)
+        if self._taker_needs():
+            self._taker.unpark()
 
-    async def take(self, max_events: int, max_bytes: int, *, pace_s: float = 0.0) -> list[Item]:
-        """Wait for an item, then take whatever else is waiting, up to the bounds.
+    async def take(self) -> list[Item]:
+        """Wait for an event, then take whatever else is waiting, up to a batch.
 
-        Always takes at least one, even one that is larger than ``max_bytes``.
-        What does not fill a batch is taken ``pace_s`` after the last batch at
-        the earliest: after a rest at once, in a steady stream that often.
-        Raises EndOfChannel.
+        A batch that is not full is taken `PACE_S` after the last one at the earliest: after a
+        rest at once, in a steady stream that often.
         """
-        while self._pacing or not self._items:
-            if self._closed and not self._items:
-                raise EndOfChannel
-            await self._receivers.park()
-        await self._keep_pace(max_events, max_bytes, pace_s)
-        self._taken_at = trio.current_time()
-        if len(self._items) <= max_events and self._waiting_bytes + len(self._items) <= max_bytes:
+        async with self._turn:
+            await self._wait_for(self._something)
+            with trio.move_on_at(self._taken_at + PACE_S):
+                await self._wait_for(self._enough)
+            self._taken_at = trio.current_time()
+            return self._batch()
+
+    async def _wait_for(self, condition: Callable[[], bool]) -> None:
+        self._taker_needs = condition
+        while not condition():
+            await self._taker.park()
+
+    def _something(self) -> bool:
+        return bool(self._items)
+
+    def _enough(self) -> bool:
+        """Whether a batch is full, or nothing more can come before it is delivered."""
+        return (
+            len(self._items) >= self._max_events
+            or self._bytes >= self._max_bytes
+            or self._in_flight.full
+        )
+
+    def _batch(self) -> list[Item]:
+        commas = len(self._items)
+        if len(self._items) <= self._max_events and self._bytes + commas <= self._max_bytes:
             batch = list(self._items)
             self._items.clear()
-            self._waiting_bytes = 0
-        else:
-            batch = self._take_some(max_events, max_bytes)
-        if self._closed:
-            self._receivers.unpark_all()
-        elif self._items:
-            self._receivers.unpark()
-        return batch
+            self._bytes = 0
+            return batch
+        return self._part()
 
-    async def _keep_pace(self, max_events: int, max_bytes: int, pace_s: float) -> None:
-        """Wait until the next batch is due: full, or late enough after the last one."""
-        self._pacing = True
-        try:
-            with trio.move_on_at(self._taken_at + pace_s):
-                while not (
-                    self._closed
-                    or self.full
-                    or len(self._items) >= max_events
-                    or self._waiting_bytes >= max_bytes
-                    or trio.current_time() >= self._taken_at + pace_s
-                ):
-                    # One receiver waits here for all: who puts wakes nobody until it is enough.
-                    self._enough = max_events, max_bytes
-                    await self._pacer.park()
-        except trio.Cancelled:
-            self._receivers.unpark()
-            raise
-        finally:
-            self._pacing = False
-
-    def _take_some(self, max_events: int, max_bytes: int) -> list[Item]:
+    def _part(self) -> list[Item]:
         batch = [self._items.popleft()]
         size = len(batch[0].event.raw)
-        while self._items and len(batch) < max_events:
-            # One byte more for the comma that joins it to the batch.
+        while self._items and len(batch) < self._max_events:
             more = len(self._items[0].event.raw)
-            if size + len(batch) + more > max_bytes:
+            if size + len(batch) + more > self._max_bytes:  # one byte for each comma
                 break
             batch.append(self._items.popleft())
             size += more
-        self._waiting_bytes -= size
+        self._bytes -= size
         return batch
-
-    def settle(self, items: Sequence[Item]) -> None:
-        """Give back the room of items that are done."""
-        self.events_in_flight -= len(items)
-        self.bytes_in_flight -= sum(map(len, map(_raw, items)))
-        if not self.full:
-            self._senders.unpark_all()
-        if self.events_in_flight == 0:
-            self._idle.set()
-
-    async def drained(self) -> None:
-        """Wait until nothing is in flight."""
-        await self._idle.wait()
-
-    def close(self) -> None:
-        """Let the receivers end once they have taken what is waiting."""
-        self._closed = True
-        self._pacer.unpark_all()
-        self._receivers.unpark_all()

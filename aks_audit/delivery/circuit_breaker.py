@@ -11,45 +11,51 @@ from ..ops.metrics import PostMetrics
 log = get_logger("sink")
 
 
-class Gate:
-    """Whether the endpoint takes events; while it does not, one sender at a time tries.
+class CircuitBreaker:
+    """Closed while the endpoint takes events; while it is open, one sender at a time tries.
 
-    With all senders trying, an endpoint that comes back would first meet a
-    burst, and one that times out (and may have taken what it was sent) would
-    be sent the same events again by each of them.
+    With all senders trying, an endpoint that comes back would first meet a burst. One that
+    times out may have taken what it was sent, and each of the senders would send it the
+    same events again.
     """
 
     def __init__(self, metrics: PostMetrics) -> None:
         self._metrics = metrics
         self._probing = trio.Lock()
-        self.held_because: str | None = None
+        self.open_because: str | None = None
+        """What the endpoint did last, while it is away."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the endpoint is away."""
+        return self.open_because is not None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """The right to post: at once while the endpoint is well, else one at a time."""
-        if self.held_because is not None:
+        """The right to post: at once while the circuit is closed, else one task at a time."""
+        if self.is_open:
             async with self._probing:
-                if self.held_because is not None:
+                if self.is_open:
                     yield
                     return
         yield
 
-    def hold(self, reason: str) -> None:
+    def open(self, reason: str) -> None:
         """Note that the endpoint is away, and why."""
-        if self.held_because is None:
+        if not self.is_open:
             log.error("holding events until the endpoint is back", reason=reason)
             self._metrics.holding.inc()
-        self.held_because = reason
+        self.open_because = reason
 
-    def release(self) -> None:
-        """Note that the endpoint took events."""
-        if self.held_because is not None:
-            log.info("the endpoint is back", was=self.held_because)
+    def close(self) -> None:
+        """Note that the endpoint took events, or answered as a healthy one does."""
+        if self.is_open:
+            log.info("the endpoint is back", was=self.open_because)
             self._metrics.holding.dec()
-        self.held_because = None
+        self.open_because = None
 
     def ready(self) -> str | None:
         """The readiness check."""
-        if self.held_because is None:
+        if not self.is_open:
             return None
-        return f"events are held, the endpoint does not take them: {self.held_because}"
+        return f"events are held, the endpoint does not take them: {self.open_because}"

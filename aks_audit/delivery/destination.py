@@ -1,32 +1,50 @@
-"""A lane: one webhook with its own channel, senders and dead letters.
+"""A destination: one webhook with its own queue, senders and dead letters.
 
-Without ROUTES there is one. With ROUTES each route has its own, and its own
-share of the bytes in flight, so that a Falco that is away fills its own lane
-and no other.
+Without ROUTES there is one. With ROUTES each route has its own, and its own share of
+the bytes in flight. So the events of a Falco that is away fill its own destination
+only. Once that is full the intake waits for it, and with the intake every partition
+whose next hub event holds an event for it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
 from ..config.routes import DEFAULT
 from ..config.settings import Config, SinkConfig
 from ..deadletters.store import Store
-from ..deadletters.writer import Undeliverable
-from ..ops.metrics import Metrics
-from . import sender as sink
+from ..deadletters.writer import Writer
+from ..model import Outcome
+from ..ops.health import Heartbeat
+from ..ops.metrics import Metrics, PostMetrics
 from .channel import Channel
-from .sender import Sink
+from .circuit_breaker import CircuitBreaker
+from .inflight import InFlight
+from .ratelimit import RateLimiter, Unlimited
+from .webhook import LIST_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """What an audit event meets on its way to one webhook."""
+class Destination:
+    """What the intake, the senders and the dead-letter writer of one webhook share."""
 
     name: str
+    """The name of the route."""
+    config: SinkConfig
+    in_flight: InFlight
     channel: Channel
-    undeliverable: Undeliverable
-    sink: Sink
+    letters: Writer
+    breaker: CircuitBreaker
+    limiter: RateLimiter | Unlimited
+    heartbeats: Sequence[Heartbeat]
+    """One for each sender."""
+    metrics: PostMetrics
+
+    def stalled(self) -> str | None:
+        """The liveness check of the senders."""
+        return next(filter(None, (beat.overdue() for beat in self.heartbeats)), None)
 
 
 def sinks(config: Config) -> dict[str, SinkConfig]:
@@ -37,22 +55,46 @@ def sinks(config: Config) -> dict[str, SinkConfig]:
     }
 
 
-def open_lanes(config: Config, letters: Store, metrics: Metrics) -> dict[str, Lane]:
-    """The lanes by name of their route."""
+def open_destinations(config: Config, store: Store, metrics: Metrics) -> dict[str, Destination]:
+    """The destinations by name of their route."""
     known = sinks(config)
     # Half of the bytes in flight are the SDK's, for what it prefetches.
     share = config.inflight_max_bytes // 2 // len(known)
-    return {name: _lane(name, each, share, letters, metrics) for name, each in known.items()}
+    return {
+        name: open_destination(name, each, InFlight(share, metrics.outcomes), store, metrics)
+        for name, each in known.items()
+    }
 
 
-def _lane(name: str, config: SinkConfig, share: int, letters: Store, metrics: Metrics) -> Lane:
-    channel = Channel(share)
-    undeliverable = Undeliverable(letters, channel, metrics)
-    return Lane(name, channel, undeliverable, Sink(config, channel, undeliverable, metrics))
+def open_destination(
+    name: str, config: SinkConfig, in_flight: InFlight, store: Store, metrics: Metrics
+) -> Destination:
+    """One destination; does no I/O."""
+    # A batch larger than a burst would wait for a time in which others could have gone.
+    most = min(config.batch_max_events, config.burst) if config.rate_events_per_s else None
+    return Destination(
+        name=name,
+        config=config,
+        in_flight=in_flight,
+        channel=Channel(
+            in_flight,
+            max_events=most or config.batch_max_events,
+            max_bytes=config.batch_max_bytes - LIST_OVERHEAD,
+        ),
+        letters=Writer(
+            store,
+            settle=partial(in_flight.settle, outcome=Outcome.DEAD_LETTERED),
+            metrics=metrics.dead_letters,
+        ),
+        breaker=CircuitBreaker(metrics.posts),
+        limiter=limiter_of(config),
+        heartbeats=[Heartbeat(trio.current_time) for _ in range(config.concurrency)],
+        metrics=metrics.posts,
+    )
 
 
-async def run(lane: Lane) -> None:
-    """Send a lane's events and write its dead letters, for ever."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sink.run, lane.sink)
-        nursery.start_soon(lane.undeliverable.run)
+def limiter_of(config: SinkConfig) -> RateLimiter | Unlimited:
+    """The rate limit that the settings ask for."""
+    if config.rate_events_per_s is None:
+        return Unlimited()
+    return RateLimiter(config.rate_events_per_s, config.burst)

@@ -74,8 +74,8 @@ class Body(httpx.AsyncByteStream):
         yield b"".join(part)
 
 
-class Poster:
-    """Posts bodies to the webhook over one pool of connections."""
+class Webhook:
+    """Posts audit events over one pool of connections."""
 
     def __init__(self, client: httpx.AsyncClient, config: SinkConfig, metrics: PostMetrics) -> None:
         self._client = client
@@ -85,7 +85,16 @@ class Poster:
         self._metrics = metrics
 
     async def post(self, events: Sequence[bytes]) -> None:
-        """Post audit events, none as well. Raises Retryable or Rejected."""
+        """Post audit events once, or an empty EventList where there are none.
+
+        Args:
+            events: One valid JSON object each.
+
+        Raises:
+            Retryable: No answer within POSTTIMEOUT, no connection, or a status that speaks of
+                the endpoint.
+            Rejected: A status that speaks of the payload.
+        """
         started = trio.current_time()
         label = "error"
         try:
@@ -119,7 +128,7 @@ class Poster:
 
 
 @asynccontextmanager
-async def open_poster(config: SinkConfig, metrics: PostMetrics) -> AsyncIterator[Poster]:
+async def open_webhook(config: SinkConfig, metrics: PostMetrics) -> AsyncIterator[Webhook]:
     """Open the connection pool of a sink."""
     limits = httpx.Limits(
         max_connections=config.concurrency,
@@ -127,7 +136,7 @@ async def open_poster(config: SinkConfig, metrics: PostMetrics) -> AsyncIterator
     )
     # The timeout covers the whole exchange, which httpx's own (one per read) would not.
     async with httpx.AsyncClient(limits=limits, timeout=None, follow_redirects=False) as client:  # noqa: S113
-        yield Poster(client, config, metrics)
+        yield Webhook(client, config, metrics)
 
 
 def _classify(response: httpx.Response) -> None:

@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Callable
 
 from aks_audit.config.settings import load
-from aks_audit.deadletters import store as deadletter
-from aks_audit.deadletters.store import DeadLetter
+from aks_audit.deadletters import store as dead_letter_store
+from aks_audit.deadletters.letter import DeadLetter, decode
 from demo.received import Key
 from tests.rig import Rig, eventually
 
 
-def open_store(rig: Rig, **settings: str) -> deadletter.Store:
+def open_store(rig: Rig, **settings: str) -> dead_letter_store.Store:
     """Return the dead-letter store of the forwarders of a rig."""
     config = load(rig.environment(settings))
-    return deadletter.open_store(config.dead_letters, config.hub)
+    return dead_letter_store.open_store(config.dead_letters, config.hub)
 
 
 Report = Callable[[str, object], None]
@@ -35,7 +35,7 @@ class Books:
         for name in self._store.names():
             data = self._store.read(name)
             assert data is not None
-            found += deadletter.decode(data)
+            found += decode(data)
         return found
 
     def buried(self) -> Counter[Key]:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from azure.core.exceptions import AzureError
 
-from aks_audit.checkpoints.store import BlobStore, Fenced, Key
+from aks_audit.checkpoints.blob import BlobStore
+from aks_audit.checkpoints.store import Fenced, Key
 from aks_audit.config.settings import HubConfig, Secret, load
 from aks_audit.deadletters.store import BlobStore as DeadLetters
 from aks_audit.model import Position

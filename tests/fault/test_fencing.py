@@ -11,7 +11,9 @@ import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import ContainerClient
 
-from aks_audit.checkpoints.store import BlobStore, Fenced, Key, SqliteStore, Store
+from aks_audit.checkpoints.blob import BlobStore
+from aks_audit.checkpoints.sqlite import SqliteStore
+from aks_audit.checkpoints.store import Fenced, Key, Store
 from aks_audit.model import START_OF_STREAM, Position
 from tests.rig import Azurite
 

@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 from aks_audit.checkpoints.checkpointer import Checkpointer
 from aks_audit.checkpoints.ledger import Ledger
-from aks_audit.checkpoints.store import Key, SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
+from aks_audit.checkpoints.store import Key
 from aks_audit.config.settings import load
 from aks_audit.delivery.sender import Sender
 from aks_audit.errors import Fatal
@@ -34,10 +35,10 @@ from aks_audit.ops.metrics import Metrics
 from tests.fault.report import report
 from tests.helpers import (
     ENVIRONMENT,
-    ScriptedPoster,
+    ScriptedWebhook,
     capture,
+    make_destination,
     make_items,
-    make_sink,
     sink_config,
 )
 from tests.rig import Rig, audit_bodies
@@ -177,7 +178,7 @@ async def run_until_fatal(behave: Callable[[FakeReceiver], None]) -> tuple[str, 
     metrics, start = Metrics(), trio.current_time()
     with pytest.raises(Fatal) as fatal:
         await make_source(metrics).run()
-    return str(fatal.value), trio.current_time() - start, metrics.restarts._value.get()
+    return str(fatal.value), trio.current_time() - start, metrics.receiver.restarts._value.get()
 
 
 async def test_receivers_that_hang_are_replaced_and_then_the_process_ends(
@@ -221,14 +222,17 @@ async def test_a_stalled_sender_is_named(autojump_clock: MockClock) -> None:
     async def never(_: object) -> None:
         await trio.sleep_forever()
 
-    sink, _ = make_sink(sink_config(concurrency=1))
+    setup = make_destination(sink_config(concurrency=1))
+    destination = setup.destination
     health = Health()
-    health.add("sink", live=sink.stalled)
+    health.add("sink", live=destination.stalled)
     items, _ = make_items(1)
-    sink.channel.put(items)
+    destination.channel.put(items)
     with trio.move_on_after(600):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Sender(sink, ScriptedPoster(never), sink.heartbeats[0]).run)
+            nursery.start_soon(
+                Sender(destination, ScriptedWebhook(never), destination.heartbeats[0]).run
+            )
     assert set(health.stalled()) == {"sink"}
 
 
@@ -248,7 +252,7 @@ class HungStore(SqliteStore):
 
 async def test_a_stalled_checkpoint_writer_is_named(fast_clock: MockClock) -> None:
     store, ledger = HungStore(), Ledger()
-    writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics())
+    writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
     health = Health()
     health.add("checkpoints", live=writer.heartbeat.overdue)
     claimed = await writer.claim("0")

@@ -15,8 +15,9 @@ import pytest
 from msgspec.structs import replace
 
 from aks_audit.config.settings import load
-from aks_audit.deadletters import store as deadletter
-from aks_audit.deadletters.store import DeadLetter
+from aks_audit.deadletters import letter as deadletter
+from aks_audit.deadletters.letter import DeadLetter
+from aks_audit.deadletters.store import open_store
 from demo.falco import ThreadedFalco
 from tests.helpers import audit_event, envelope, record
 from tests.rig import Store, eventually
@@ -34,7 +35,7 @@ class Grave:
 
     def __post_init__(self) -> None:
         config = load(self.environment)
-        self.store = deadletter.open_store(config.dead_letters, config.hub)
+        self.store = open_store(config.dead_letters, config.hub)
 
     def bury(self, letters: Sequence[DeadLetter]) -> str:
         name = deadletter.segment_name(letters[0].dead_at)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")
 
@@ -25,7 +25,7 @@ RIVAL = """
 import json, sys
 from pathlib import Path
 from aks_audit.model import Position
-from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
 
 file, me = sys.argv[1:]
 store = SqliteStore(Path(file))

@@ -12,14 +12,15 @@ from structlog.testing import LogCapture
 
 from aks_audit.checkpoints.ledger import PartitionLedger
 from aks_audit.config.settings import Exhausted
-from aks_audit.delivery.sender import Sink, run
+from aks_audit.delivery.sender import run_pool
 from aks_audit.model import Item, Position
 from demo.falco import Falco, Settings, serve_falco
 from tests.helpers import (
+    Setup,
     audit_event,
     capture,
+    make_destination,
     make_items,
-    make_sink,
     outcomes,
     url_config,
 )
@@ -31,13 +32,13 @@ Events = Sequence[dict[str, Any]]
 def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
     return capture(
         monkeypatch,
-        "aks_audit.delivery.sender.log",
+        "aks_audit.delivery.retry.log",
         "aks_audit.delivery.circuit_breaker.log",
         "aks_audit.deadletters.writer.log",
     )
 
 
-Body = Callable[[Falco, Sink, list[Item]], Awaitable[None]]
+Body = Callable[[Falco, Setup, list[Item]], Awaitable[None]]
 
 
 async def contract(
@@ -47,7 +48,7 @@ async def contract(
     settings: Settings | None = None,
     url: Callable[[str], str] = str,
     **changes: Any,
-) -> tuple[Falco, Sink, PartitionLedger]:
+) -> tuple[Falco, Setup, PartitionLedger]:
     """Run the pool against the stand-in for Falco's webhook."""
     items, ledger = make_items(raws)
     found: list[Any] = []
@@ -57,11 +58,11 @@ async def contract(
         falco = await nursery.start(serve)
         # Fast, lest the tests wait: the schedule is tested in virtual time.
         quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
-        sink, _ = make_sink(url_config(url(falco.url), **quick))
-        found.extend([falco, sink])
-        nursery.start_soon(run, sink)
-        await body(falco, sink, items)
-        await sink.channel.drained()
+        setup = make_destination(url_config(url(falco.url), **quick))
+        found.extend([falco, setup])
+        nursery.start_soon(run_pool, setup.destination)
+        await body(falco, setup, items)
+        await setup.in_flight.drained()
         nursery.cancel_scope.cancel()
     return found[0], found[1], ledger
 
@@ -74,46 +75,46 @@ async def against(
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, server, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
-        sink, _ = make_sink(url_config(f"http://127.0.0.1:{port}/", **changes))
-        nursery.start_soon(run, sink)
-        await sink.channel.send(items)
-        await sink.channel.drained()
+        setup = make_destination(url_config(f"http://127.0.0.1:{port}/", **changes))
+        nursery.start_soon(run_pool, setup.destination)
+        setup.channel.put(items)
+        await setup.in_flight.drained()
         nursery.cancel_scope.cancel()
     return ledger
 
 
-async def send(_falco: Falco, sink: Sink, items: list[Item]) -> None:
-    await sink.channel.send(items)
+async def send(_falco: Falco, setup: Setup, items: list[Item]) -> None:
+    setup.channel.put(items)
 
 
 def sending(plan: Callable[[Falco], object]) -> Body:
     """Plan what goes wrong, then send."""
 
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
+    async def body(falco: Falco, setup: Setup, items: list[Item]) -> None:
         plan(falco)
-        await sink.channel.send(items)
+        setup.channel.put(items)
 
     return body
 
 
 async def test_a_single_event_arrives_byte_for_byte() -> None:
     raw = audit_event(note="ü😀\x00\ud800").replace(b":", b" : ", 3)
-    falco, sink, ledger = await contract(send, [raw])
+    falco, setup, ledger = await contract(send, [raw])
     assert falco.received.bodies == [raw]
     assert falco.received.heads[0]["content-type"] == "application/json"
     assert falco.received.dropped == []
     assert ledger.done == Position(0, "0")
-    assert outcomes(sink.metrics) == (1, 0, 0)
+    assert outcomes(setup.metrics) == (1, 0, 0)
 
 
 async def test_several_events_arrive_as_an_event_list() -> None:
     raws = [audit_event(f"id-{number}", note="ü" * number) for number in range(50)]
-    falco, sink, _ = await contract(send, raws)
+    falco, setup, _ = await contract(send, raws)
     assert falco.received.batches == {50: 1}
     assert list(falco.received.events.values()) == raws
     assert falco.received.dropped == []
     assert json.loads(falco.received.bodies[0])["kind"] == "EventList"
-    assert outcomes(sink.metrics) == (50, 0, 0)
+    assert outcomes(setup.metrics) == (50, 0, 0)
 
 
 async def test_bodies_keep_to_the_configured_bounds() -> None:
@@ -129,20 +130,20 @@ async def test_bodies_keep_to_the_configured_bounds() -> None:
 )
 async def test_a_fault_of_the_endpoint_is_retried(status: int) -> None:
     plan = sending(lambda falco: falco.faults.answer(status, 3))
-    falco, sink, ledger = await contract(plan, 3)
+    falco, setup, ledger = await contract(plan, 3)
     assert falco.received.answers == {status: 3, 200: 1}
     assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics) == (3, 0, 9)
+    assert outcomes(setup.metrics) == (3, 0, 9)
     assert ledger.done == Position(2, "2")
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: LogCapture) -> None:
     plan = sending(lambda falco: falco.faults.reject('"id-0"', status))
-    falco, sink, ledger = await contract(plan)
+    falco, setup, ledger = await contract(plan)
     assert falco.received.answers == {status: 2, 200: 1}  # 200 to an empty list in between
     assert falco.received.count == 0
-    assert outcomes(sink.metrics) == (0, 1, 0)
+    assert outcomes(setup.metrics) == (0, 1, 0)
     assert ledger.done == Position(0, "0")
     (line,) = [line for line in lines.entries if line["log_level"] == "error"]
     assert (line["partition"], line["sequence_number"], line["audit_id"], line["status"]) == (
@@ -157,10 +158,10 @@ async def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: Lo
 async def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
     """It refuses an event, and is well again when it is asked whether it refuses everything."""
     plan = sending(lambda falco: falco.faults.answer(status))
-    falco, sink, ledger = await contract(plan)
+    falco, setup, ledger = await contract(plan)
     assert falco.received.answers == {status: 1, 200: 2}
     assert falco.received.count == 1
-    assert outcomes(sink.metrics) == (1, 0, 0)
+    assert outcomes(setup.metrics) == (1, 0, 0)
     assert ledger.done == Position(0, "0")
 
 
@@ -168,10 +169,10 @@ async def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int)
 async def test_poison_among_many_costs_only_itself(status: int) -> None:
     raws = [audit_event(f"id-{n}", note="poison" if n in {3, 17} else "") for n in range(40)]
     plan = sending(lambda falco: falco.faults.reject(b"poison", status))
-    falco, sink, ledger = await contract(plan, raws)
+    falco, setup, ledger = await contract(plan, raws)
     receipts = {audit_id: times for (audit_id, _), times in falco.received.receipts.items()}
     assert receipts == {f"id-{number}": 1 for number in range(40) if number not in {3, 17}}
-    assert outcomes(sink.metrics) == (38, 2, 0)
+    assert outcomes(setup.metrics) == (38, 2, 0)
     assert ledger.done == Position(39, "39")
 
 
@@ -179,17 +180,17 @@ async def test_poison_among_many_costs_only_itself(status: int) -> None:
 async def test_an_endpoint_that_refuses_everything_is_no_judge(
     status: int, lines: LogCapture
 ) -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
+    async def body(falco: Falco, setup: Setup, items: list[Item]) -> None:
+        held = watched(setup)
         falco.faults.answer(status, None)
-        await sink.channel.send(items)
+        setup.channel.put(items)
         await held.wait()
-        assert f"HTTP {status}" in (sink.gate.ready() or "")
+        assert f"HTTP {status}" in (setup.breaker.ready() or "")
         falco.faults.clear()
 
-    falco, sink, _ = await contract(body, 10, max_retries=0)
+    falco, setup, _ = await contract(body, 10, max_retries=0)
     assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (10, 0)
+    assert outcomes(setup.metrics)[:2] == (10, 0)
     assert "dead letter" not in {line["event"] for line in lines.entries}
 
 
@@ -197,21 +198,21 @@ async def test_an_endpoint_that_refuses_everything_is_no_judge(
     "script", ["close", "cut", "garbage", "close*3", "garbage*2 cut 503 close"]
 )
 async def test_broken_exchanges_are_retried(script: str) -> None:
-    falco, sink, ledger = await contract(sending(lambda falco: falco.faults.script(script)), 2)
+    falco, setup, ledger = await contract(sending(lambda falco: falco.faults.script(script)), 2)
     assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (2, 0)
+    assert outcomes(setup.metrics)[:2] == (2, 0)
     assert ledger.done == Position(1, "1")
 
 
 @pytest.mark.parametrize("script", ["silence", "delay:9", "trickle:9"])
 async def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> None:
     plan = sending(lambda falco: falco.faults.script(script))
-    falco, sink, _ = await contract(plan, 2, timeout_s=0.2)
+    falco, setup, _ = await contract(plan, 2, timeout_s=0.2)
     # On a busy machine other answers may be late as well, and make more duplicates.
-    late = sink.metrics.posts.labels("timeout")._value.get()
+    late = setup.metrics.posts.by_status.labels("timeout")._value.get()
     least, most = (1, late) if script == "silence" else (2, late + 1)
     assert all(least <= times <= most for times in falco.received.receipts.values())
-    assert outcomes(sink.metrics)[:2] == (2, 0)
+    assert outcomes(setup.metrics)[:2] == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +232,9 @@ async def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> 
 )
 async def test_absurd_answers_are_retried(data: bytes) -> None:
     plan = sending(lambda falco: falco.faults.garbage(data=data))
-    falco, sink, _ = await contract(plan, 2)
+    falco, setup, _ = await contract(plan, 2)
     assert set(falco.received.receipts.values()) == {1}
-    assert outcomes(sink.metrics) == (2, 0, 2)
+    assert outcomes(setup.metrics) == (2, 0, 2)
 
 
 # httpx leaves its generators to the garbage collector when reading ends early.
@@ -258,46 +259,46 @@ async def test_an_endless_answer_is_an_answer(head: bytes) -> None:
     assert requests == 1
 
 
-def watched(sink: Sink) -> trio.Event:
-    """Make the gate tell when it begins to hold."""
-    held, hold = trio.Event(), sink.gate.hold
+def watched(setup: Setup) -> trio.Event:
+    """An event that is set when the circuit opens."""
+    held, open_ = trio.Event(), setup.breaker.open
 
     def tell(reason: str) -> None:
-        hold(reason)
+        open_(reason)
         held.set()
 
-    sink.gate.hold = tell  # type: ignore[method-assign]
+    setup.breaker.open = tell  # type: ignore[method-assign]
     return held
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_an_endpoint_that_refuses_connections_is_waited_for(concurrency: int) -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
+    async def body(falco: Falco, setup: Setup, items: list[Item]) -> None:
+        held = watched(setup)
         await falco.refuse()
         for item in items:
-            await sink.channel.send([item])
+            setup.channel.put([item])
         await held.wait()
-        assert "ConnectError" in (sink.gate.ready() or "")
+        assert "ConnectError" in (setup.breaker.ready() or "")
         falco.accept()
-        await sink.channel.drained()
-        assert sink.gate.ready() is None
+        await setup.in_flight.drained()
+        assert setup.breaker.ready() is None
 
-    falco, sink, ledger = await contract(body, 20, max_retries=1, concurrency=concurrency)
+    falco, setup, ledger = await contract(body, 20, max_retries=1, concurrency=concurrency)
     receipts = falco.received.receipts
     assert len(receipts) == 20
     assert set(receipts.values()) == {1}
-    assert outcomes(sink.metrics)[:2] == (20, 0)
+    assert outcomes(setup.metrics)[:2] == (20, 0)
     assert ledger.done == Position(19, "19")
 
 
 async def test_an_outage_in_the_middle_loses_nothing() -> None:
-    async def body(falco: Falco, sink: Sink, items: list[Item]) -> None:
-        held = watched(sink)
-        await sink.channel.send(items[:10])
-        await sink.channel.drained()
+    async def body(falco: Falco, setup: Setup, items: list[Item]) -> None:
+        held = watched(setup)
+        setup.channel.put(items[:10])
+        await setup.in_flight.drained()
         await falco.refuse()
-        await sink.channel.send(items[10:])
+        setup.channel.put(items[10:])
         await held.wait()
         falco.accept()
 
@@ -311,11 +312,11 @@ async def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) 
         return url.replace("http://", "http://user:pAssw0rd@") + "?token=t0ken"
 
     plan = sending(lambda falco: falco.faults.script("401 close 400"))
-    falco, sink, _ = await contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
+    falco, setup, _ = await contract(plan, 3, url=with_credentials, exhausted=Exhausted.DROP)
     for head in falco.received.heads:
         assert head["authorization"] == "Basic dXNlcjpwQXNzdzByZA=="
         assert "user" not in head["host"]
-    told = repr(lines.entries) + repr(sink.gate.ready())
+    told = repr(lines.entries) + repr(setup.breaker.ready())
     assert lines.entries
     assert "pAssw0rd" not in told
     assert "t0ken" not in told
@@ -324,10 +325,10 @@ async def test_credentials_go_as_basic_auth_and_into_no_line(lines: LogCapture) 
 
 @pytest.mark.parametrize("keepalive", [True, False])
 async def test_connections_are_kept_or_closed_as_asked(*, keepalive: bool) -> None:
-    async def body(_falco: Falco, sink: Sink, items: list[Item]) -> None:
+    async def body(_falco: Falco, setup: Setup, items: list[Item]) -> None:
         for item in items:
-            await sink.channel.send([item])
-            await sink.channel.drained()
+            setup.channel.put([item])
+            await setup.in_flight.drained()
 
     falco, _, _ = await contract(body, 10, keepalive=keepalive)
     assert falco.received.requests == 10
@@ -355,16 +356,3 @@ async def test_the_pool_posts_in_parallel() -> None:
     ledger = await against(together, 4, concurrency=4, batch_max_events=1)
     assert ledger.done == Position(3, "3")
     assert requests == 4
-
-
-async def test_the_pool_ends_when_the_channel_is_closed_and_empty() -> None:
-    items, ledger = make_items(10)
-
-    async with trio.open_nursery() as nursery:
-        falco = await nursery.start(serve_falco, "127.0.0.1", 0)
-        sink, _ = make_sink(url_config(falco.url))
-        await sink.channel.send(items)
-        sink.channel.close()
-        await run(sink)
-        nursery.cancel_scope.cancel()
-    assert ledger.done == Position(9, "9")

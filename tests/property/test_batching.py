@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from aks_audit.delivery.channel import Channel
+from aks_audit.delivery.inflight import InFlight
 from aks_audit.delivery.webhook import LIST_OVERHEAD
+from aks_audit.ops.metrics import Metrics
 from demo.judge import Accepted, judge
-from tests.helpers import audit_event, examples, make_items, posted
+from tests.helpers import audit_event, examples, make_items, posted, waiting
 
 audit_events = st.builds(
     lambda number, note, pad: audit_event(f"id-{number}", note=note, pad="x" * pad),
@@ -22,13 +24,14 @@ audit_events = st.builds(
 async def test_batches_keep_to_their_bounds_and_to_the_bytes(
     autojump_clock: MockClock, raws: list[bytes], max_events: int, max_bytes: int
 ) -> None:
-    channel = Channel(10**9)
+    in_flight = InFlight(10**9, Metrics().outcomes)
+    channel = Channel(in_flight, max_events=max_events, max_bytes=max_bytes - LIST_OVERHEAD)
     items, _ = make_items(raws)
-    await channel.send(items)
+    channel.put(items)
     found: list[bytes] = []
     rest = raws
-    while channel.waiting:
-        batch = await channel.take(max_events, max_bytes - LIST_OVERHEAD)
+    while waiting(channel):
+        batch = await channel.take()
         body = posted(batch)
         assert len(batch) <= max_events
         assert len(body) <= max_bytes or len(batch) == 1

@@ -13,25 +13,24 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.config.routes import parse
-from aks_audit.delivery.destination import Lane
 from aks_audit.delivery.intake import Intake
 from aks_audit.model import START_OF_STREAM, HubEvent, Item, Outcome, Position
 from tests.helpers import (
-    Buried,
+    Setup,
     audit_event,
     envelope,
     events_config,
     examples,
     make_intake,
     record,
-    take_all,
+    waiting,
 )
 
 PARTITIONS = ("0", "1", "2")
 ROUTES = parse("[[route]]\ncategory='kube-audit-admin'\nname='admin'\nurl='http://admin/'")
 CATEGORIES = {"default": "kube-audit", "admin": "kube-audit-admin"}
 Event = tuple[str, str]
-"""An audit event's id, and the lane that it goes to."""
+"""An audit event's id, and the route that it takes."""
 
 
 @dataclass
@@ -50,8 +49,7 @@ class Deliveries(RuleBasedStateMachine):
     """Publish, read, deliver, keep, checkpoint, lose partitions and crash, in any order."""
 
     intake: Intake
-    lanes: dict[str, Lane]
-    buried: dict[str, Buried]
+    setups: dict[str, Setup]
     ledgers: Ledger
 
     @initialize(window=st.sampled_from([0, 2, 8, 1000]))
@@ -69,18 +67,18 @@ class Deliveries(RuleBasedStateMachine):
         self.run += 1
         self.ledgers = Ledger()
         config = events_config(dedup_window=self.window, routes=ROUTES)
-        self.intake, self.lanes, self.buried = make_intake(config)
+        self.intake, self.setups = make_intake(config)
         for name, partition in self.partitions.items():
             self.ledgers.claim(name, partition.position)
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
         ids=st.lists(st.sampled_from("abcd"), min_size=1, max_size=4),
-        lane=st.sampled_from(["default", "default", "admin"]),
+        route=st.sampled_from(["default", "default", "admin"]),
         at_once=st.booleans(),
     )
-    def publish(self, partition: str, ids: list[str], lane: str, *, at_once: bool) -> None:
-        self.partitions[partition].hub.append(tuple((audit_id, lane) for audit_id in ids))
+    def publish(self, partition: str, ids: list[str], route: str, *, at_once: bool) -> None:
+        self.partitions[partition].hub.append(tuple((audit_id, route) for audit_id in ids))
         if at_once:
             self.read(partition, 10)
 
@@ -91,29 +89,30 @@ class Deliveries(RuleBasedStateMachine):
         hub = self.partitions[partition].hub
         for number in range(ledger.seen + 1, min(len(hub), ledger.seen + 1 + count)):
             logs = [
-                record(audit_event(audit_id).decode(), CATEGORIES[lane])
-                for audit_id, lane in hub[number]
+                record(audit_event(audit_id).decode(), CATEGORIES[route])
+                for audit_id, route in hub[number]
             ]
             event = HubEvent(partition, Position(number, str(number)), 0.0, envelope(*logs))
             trio.run(self.intake.forward, ledger, event)
 
     def waiting(self) -> list[tuple[str, Item]]:
-        return [(name, item) for name, lane in self.lanes.items() for item in lane.channel._items]
+        return [
+            (name, item) for name, setup in self.setups.items() for item in waiting(setup.channel)
+        ]
 
     @precondition(lambda self: self.waiting())
     @rule(data=st.data(), keep=st.booleans())
     def settle(self, data: st.DataObject, *, keep: bool) -> None:
         """Post an event, or keep it as a dead letter; the others go on waiting."""
         name, item = data.draw(st.sampled_from(self.waiting()))
-        lane = self.lanes[name]
-        rest = [other for other in take_all(lane.channel) if other is not item]
-        lane.channel._items.extend(rest)
+        setup = self.setups[name]
+        setup.channel._items.remove(item)
         self.settled.add((item.event.audit_id, name))
         self.posted.append((self.run, (item.event.audit_id, name)))
         if keep:
-            self.buried[name].put(item, "rejected", "")
+            setup.letters.put(item, "rejected", "")
         else:
-            lane.sink.settle([item], Outcome.DELIVERED)
+            setup.in_flight.settle([item], Outcome.DELIVERED)
 
     @rule(data=st.data())
     def checkpoint(self, data: st.DataObject) -> None:

@@ -10,15 +10,16 @@ from trio.testing import MockClock
 
 from aks_audit.config.settings import Exhausted
 from aks_audit.delivery.retry import HOLD_PROBE_MAX_S, RETRY_DELAY_MAX_S, retry_pause_s
-from aks_audit.delivery.sender import Sender, Sink
+from aks_audit.delivery.sender import Sender
 from aks_audit.delivery.webhook import RETRY_AFTER_MAX_S, retry_after_s
 from aks_audit.errors import Rejected, Retryable
 from aks_audit.ops.health import Heartbeat
 from tests.helpers import (
-    ScriptedPoster,
+    ScriptedWebhook,
+    Setup,
     examples,
+    make_destination,
     make_items,
-    make_sink,
     sink_config,
 )
 
@@ -53,15 +54,15 @@ def test_any_date_is_a_bounded_number_of_seconds(header: str) -> None:
     assert 0 <= retry_after_s(header) <= RETRY_AFTER_MAX_S
 
 
-async def deliver(sink: Sink, poster: ScriptedPoster, count: int) -> list[float]:
+async def deliver(setup: Setup, webhook: ScriptedWebhook, count: int) -> list[float]:
     """Deliver one batch; returns the times of the posts."""
     items, ledger = make_items(count)
-    await sink.channel.send(items)
-    batch = await sink.channel.take(count, 10**9)
-    await Sender(sink, poster, Heartbeat(trio.current_time)).deliver(batch)
+    setup.channel.put(items)
+    batch = await setup.channel.take()
+    await Sender(setup.destination, webhook, Heartbeat(trio.current_time)).deliver(batch)
     assert ledger.done == items[-1].ticket.position
-    assert sink.channel.events_in_flight == 0
-    return poster.times
+    assert setup.in_flight.events == 0
+    return webhook.times
 
 
 @examples(100)
@@ -81,25 +82,25 @@ async def test_the_attempts_are_as_many_and_as_far_apart_as_configured(
     autojump_clock: MockClock,
 ) -> None:
     async def answer(_: Sequence[dict[str, Any]]) -> None:
-        if len(poster.posts) <= failures:
+        if len(webhook.posts) <= failures:
             raise Retryable("HTTP 503")
 
-    poster = ScriptedPoster(answer)
-    sink, buried = make_sink(
+    webhook = ScriptedWebhook(answer)
+    setup = make_destination(
         sink_config(retry_delay_s=delay_s, max_retries=retries, exhausted=exhausted)
     )
-    times = await deliver(sink, poster, count)
+    times = await deliver(setup, webhook, count)
     attempts = min(failures, retries) + 1
     pauses = [min(n * delay_s, RETRY_DELAY_MAX_S) for n in range(1, attempts)]
     assert times == [round(at, 6) for at in accumulate(pauses, initial=0.0)]
     given_up = count if failures > retries else 0
-    metrics = sink.metrics
+    metrics = setup.metrics
     assert (metrics.outcomes.success.value, metrics.outcomes.errors.value) == (
         count - given_up,
         given_up,
     )
     assert metrics.posts.retry.value == count * (attempts - 1)
-    assert len(buried.letters) == (given_up if exhausted is Exhausted.DEADLETTER else 0)
+    assert len(setup.letters.letters) == (given_up if exhausted is Exhausted.DEADLETTER else 0)
 
 
 @examples(100)
@@ -108,20 +109,20 @@ async def test_hold_delivers_whenever_the_endpoint_comes_back(
     retries: int, delay_s: float, failures: int, autojump_clock: MockClock
 ) -> None:
     async def answer(_: Sequence[dict[str, Any]]) -> None:
-        if len(poster.posts) <= failures:
+        if len(webhook.posts) <= failures:
             raise Retryable("HTTP 503")
 
-    poster = ScriptedPoster(answer)
-    sink, buried = make_sink(sink_config(retry_delay_s=delay_s, max_retries=retries))
-    times = await deliver(sink, poster, 3)
-    assert sink.metrics.success.value == 3
-    assert buried.letters == []
-    assert sink.gate.ready() is None
+    webhook = ScriptedWebhook(answer)
+    setup = make_destination(sink_config(retry_delay_s=delay_s, max_retries=retries))
+    times = await deliver(setup, webhook, 3)
+    assert setup.metrics.outcomes.success.value == 3
+    assert setup.letters.letters == []
+    assert setup.breaker.ready() is None
     probes = times[retries + 1 : failures + 1]
     gaps = [after - before for before, after in pairwise(probes)]
     assert all(gap <= HOLD_PROBE_MAX_S + 1e-6 for gap in gaps)
-    assert all(len(ids) == 1 for _, ids in poster.posts[retries + 1 : failures + 1])
-    taken = Counter(audit_id for _, ids in poster.posts[failures:] for audit_id in ids)
+    assert all(len(ids) == 1 for _, ids in webhook.posts[retries + 1 : failures + 1])
+    taken = Counter(audit_id for _, ids in webhook.posts[failures:] for audit_id in ids)
     assert taken == {"id-0": 1, "id-1": 1, "id-2": 1}
 
 
@@ -131,25 +132,25 @@ async def test_hold_delivers_whenever_the_endpoint_comes_back(
     poison=st.sets(st.integers(0, 39), max_size=6),
     faults=st.sets(st.integers(1, 60), max_size=10),
 )
-async def test_poison_and_outages_together_lose_nothing_and_bury_only_poison(
+async def test_poison_and_outages_together_lose_nothing_and_dead_letter_only_poison(
     count: int, poison: set[int], faults: set[int], autojump_clock: MockClock
 ) -> None:
     bad = {f"id-{number}" for number in poison}
     taken: Counter[str] = Counter()
 
     async def answer(events: Sequence[dict[str, Any]]) -> None:
-        if len(poster.posts) in faults:
+        if len(webhook.posts) in faults:
             raise Retryable("HTTP 503")
         ids = [event["auditID"] for event in events]
         if bad & set(ids):
             raise Rejected("HTTP 400", status=400)
         taken.update(ids)
 
-    poster = ScriptedPoster(answer)
-    sink, buried = make_sink(sink_config(retry_delay_s=1.0, max_retries=2))
-    await deliver(sink, poster, count)
+    webhook = ScriptedWebhook(answer)
+    setup = make_destination(sink_config(retry_delay_s=1.0, max_retries=2))
+    await deliver(setup, webhook, count)
     everything = {f"id-{number}" for number in range(count)}
     assert taken == dict.fromkeys(everything - bad, 1)
-    assert Counter(letter.audit_id for letter in buried.letters) == dict.fromkeys(
+    assert Counter(letter.audit_id for letter in setup.letters.letters) == dict.fromkeys(
         everything & bad, 1
     )

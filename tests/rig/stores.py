@@ -9,7 +9,7 @@ from uuid import uuid4
 from azure.eventhub import CheckpointStore
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
 
-from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aks_audit.deadletters import store as deadletter
+from aks_audit.deadletters import letter as deadletter
 from aks_audit.deadletters.store import LEFTOVER_S, DirectoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

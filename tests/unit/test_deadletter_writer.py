@@ -1,6 +1,7 @@
 """The way into the dead letters, in virtual time, with a store that fails on demand."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,20 +11,20 @@ import trio.testing
 from trio.testing import MockClock
 
 from aks_audit.checkpoints.ledger import PartitionLedger
-from aks_audit.deadletters import store as deadletter
-from aks_audit.deadletters import writer as undeliverable
-from aks_audit.deadletters.store import DeadLetter
+from aks_audit.deadletters import letter as deadletter
+from aks_audit.deadletters import writer as writer_module
+from aks_audit.deadletters.letter import DeadLetter
 from aks_audit.deadletters.writer import (
     BACKOFF_MAX_S,
     LINGER_S,
     LOGGED_MAX,
     SEGMENT_MAX_BYTES,
     SEGMENT_MAX_LETTERS,
-    Undeliverable,
+    Writer,
 )
-from aks_audit.delivery.channel import Channel
+from aks_audit.delivery.inflight import InFlight
 from aks_audit.errors import Retryable
-from aks_audit.model import START_OF_STREAM, Position
+from aks_audit.model import START_OF_STREAM, Outcome, Position
 from aks_audit.ops.metrics import Metrics
 from tests.helpers import audit_event, capture, make_items
 
@@ -55,113 +56,119 @@ class FakeStore:
         raise NotImplementedError
 
 
-class Grave:
+class Letters:
     """Dead letters, their store, and what they settle."""
 
     def __init__(self) -> None:
-        self.store, self.channel, self.metrics = FakeStore(), Channel(1024**3), Metrics()
+        self.store, self.metrics = FakeStore(), Metrics()
+        self.in_flight = InFlight(1024**3, self.metrics.outcomes)
         self.ledger = PartitionLedger("0", START_OF_STREAM)
-        self.undeliverable = Undeliverable(self.store, self.channel, self.metrics)
+        settle = partial(self.in_flight.settle, outcome=Outcome.DEAD_LETTERED)
+        self.writer = Writer(self.store, settle, self.metrics.dead_letters)
 
-    def bury(self, count: int, *, padding: int = 0) -> None:
+    def give_up(self, count: int, *, padding: int = 0) -> None:
         raws = [audit_event(f"id-{n}", pad="x" * padding) for n in range(count)]
         items, _ = make_items(raws, self.ledger)
-        self.channel.admit(items)
+        self.in_flight.admit(items)
         for item in items:
-            self.undeliverable.put(item, "rejected", "HTTP 400", status=400, attempts=2)
+            self.writer.put(item, "rejected", "HTTP 400", status=400, attempts=2)
 
     @property
     def sizes(self) -> list[int]:
         return [len(letters) for letters in self.store.segments.values()]
 
 
-async def digging(
-    body: Callable[[Grave], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
-) -> Grave:
+async def beside_the_writer(
+    body: Callable[[Letters], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> Letters:
     """Run a body beside the writer."""
 
     async def call(_: object, function: Callable[..., Any], *args: Any) -> Any:
         await trio.lowlevel.checkpoint()
         return function(*args)
 
-    monkeypatch.setattr(undeliverable, "call", call)
+    monkeypatch.setattr(writer_module, "call", call)
 
-    grave = Grave()
+    letters = Letters()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(grave.undeliverable.run)
+        nursery.start_soon(letters.writer.run)
         await trio.testing.wait_all_tasks_blocked()
-        await body(grave)
-        await grave.channel.drained()
+        await body(letters)
+        await letters.in_flight.drained()
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    return grave
+    return letters
 
 
 async def test_a_burst_makes_one_segment(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def burst(grave: Grave) -> None:
+    async def burst(letters: Letters) -> None:
         for _ in range(4):
-            grave.bury(10)
+            letters.give_up(10)
             await trio.sleep(LINGER_S / 5)
 
-    grave = await digging(burst, monkeypatch)
-    assert grave.sizes == [40]
-    assert grave.ledger.done == Position(39, "39")
-    assert grave.metrics.outcomes.errors.value == 40
-    assert grave.channel.bytes_in_flight == 0
+    letters = await beside_the_writer(burst, monkeypatch)
+    assert letters.sizes == [40]
+    assert letters.ledger.done == Position(39, "39")
+    assert letters.metrics.outcomes.errors.value == 40
+    assert letters.in_flight.bytes == 0
 
 
 async def test_the_first_waits_no_longer_than_the_linger(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def one(grave: Grave) -> None:
+    async def one(letters: Letters) -> None:
         started = trio.current_time()
-        grave.bury(1)
-        await grave.channel.drained()
+        letters.give_up(1)
+        await letters.in_flight.drained()
         assert trio.current_time() - started == LINGER_S
 
-    await digging(one, monkeypatch)
+    await beside_the_writer(one, monkeypatch)
 
 
 async def test_segments_are_bounded_by_count_and_by_bytes(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def many(grave: Grave) -> None:
-        grave.bury(2 * SEGMENT_MAX_LETTERS + 1)
+    async def many(letters: Letters) -> None:
+        letters.give_up(2 * SEGMENT_MAX_LETTERS + 1)
 
-    assert (await digging(many, monkeypatch)).sizes == [SEGMENT_MAX_LETTERS, SEGMENT_MAX_LETTERS, 1]
+    assert (await beside_the_writer(many, monkeypatch)).sizes == [
+        SEGMENT_MAX_LETTERS,
+        SEGMENT_MAX_LETTERS,
+        1,
+    ]
 
-    async def heavy(grave: Grave) -> None:
-        grave.bury(5, padding=SEGMENT_MAX_BYTES // 2 - 1000)
+    async def heavy(letters: Letters) -> None:
+        letters.give_up(5, padding=SEGMENT_MAX_BYTES // 2 - 1000)
 
-    assert (await digging(heavy, monkeypatch)).sizes == [2, 2, 1]
+    assert (await beside_the_writer(heavy, monkeypatch)).sizes == [2, 2, 1]
 
-    async def giant(grave: Grave) -> None:
-        grave.bury(2, padding=2 * SEGMENT_MAX_BYTES)
+    async def giant(letters: Letters) -> None:
+        letters.give_up(2, padding=2 * SEGMENT_MAX_BYTES)
 
-    assert (await digging(giant, monkeypatch)).sizes == [1, 1]
+    assert (await beside_the_writer(giant, monkeypatch)).sizes == [1, 1]
 
 
 async def test_nothing_is_done_before_the_store_says_so(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def failing(grave: Grave) -> None:
-        grave.store.failures = 3
-        grave.bury(5)
-        assert grave.undeliverable.ready() is None
+    async def failing(letters: Letters) -> None:
+        letters.store.failures = 3
+        letters.give_up(5)
+        assert letters.writer.ready() is None
         await trio.sleep(LINGER_S + 0.1)
-        wrong = grave.undeliverable.ready()
+        wrong = letters.writer.ready()
         assert wrong == "dead letters cannot be written: No space left on device"
-        assert grave.ledger.done == START_OF_STREAM
-        assert grave.channel.events_in_flight == 5
-        assert grave.metrics.outcomes.errors.value == 0
-        await grave.channel.drained()
-        assert grave.undeliverable.ready() is None
+        assert letters.ledger.done == START_OF_STREAM
+        assert letters.in_flight.events == 5
+        assert letters.metrics.outcomes.errors.value == 0
+        await letters.in_flight.drained()
+        assert letters.writer.ready() is None
 
-    grave = await digging(failing, monkeypatch)
-    assert grave.ledger.done == Position(4, "4")
-    assert grave.sizes == [5]
+    letters = await beside_the_writer(failing, monkeypatch)
+    assert letters.ledger.done == Position(4, "4")
+    assert letters.sizes == [5]
 
 
 async def test_a_retry_has_the_same_name(
@@ -169,24 +176,24 @@ async def test_a_retry_has_the_same_name(
 ) -> None:
     """So that a write whose confirmation was lost makes no second segment."""
 
-    async def failing(grave: Grave) -> None:
-        grave.store.failures, grave.store.writes_all_the_same = 4, True
-        grave.bury(3)
+    async def failing(letters: Letters) -> None:
+        letters.store.failures, letters.store.writes_all_the_same = 4, True
+        letters.give_up(3)
 
-    grave = await digging(failing, monkeypatch)
-    assert len(grave.store.writes) == 5
-    assert len({name for _, name in grave.store.writes}) == 1
-    assert grave.sizes == [3]
+    letters = await beside_the_writer(failing, monkeypatch)
+    assert len(letters.store.writes) == 5
+    assert len({name for _, name in letters.store.writes}) == 1
+    assert letters.sizes == [3]
 
 
 async def test_retries_back_off_to_a_bound(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def failing(grave: Grave) -> None:
-        grave.store.failures = 9
-        grave.bury(1)
+    async def failing(letters: Letters) -> None:
+        letters.store.failures = 9
+        letters.give_up(1)
 
-    times = [at for at, _ in (await digging(failing, monkeypatch)).store.writes]
+    times = [at for at, _ in (await beside_the_writer(failing, monkeypatch)).store.writes]
     gaps = [round(after - before, 6) for before, after in pairwise(times)]
     assert gaps == [1, 2, 4, 8, 16, *[BACKOFF_MAX_S] * 4]
 
@@ -194,25 +201,25 @@ async def test_retries_back_off_to_a_bound(
 async def test_what_comes_while_the_store_is_away_waits_its_turn(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def failing(grave: Grave) -> None:
-        grave.store.failures = 2
-        grave.bury(3)
+    async def failing(letters: Letters) -> None:
+        letters.store.failures = 2
+        letters.give_up(3)
         await trio.sleep(1)
-        grave.bury(4)
-        assert grave.undeliverable.heartbeat.overdue() is None
+        letters.give_up(4)
+        assert letters.writer.heartbeat.overdue() is None
 
-    grave = await digging(failing, monkeypatch)
-    assert grave.sizes == [3, 4]
-    assert grave.ledger.done == Position(6, "6")
+    letters = await beside_the_writer(failing, monkeypatch)
+    assert letters.sizes == [3, 4]
+    assert letters.ledger.done == Position(6, "6")
 
 
 async def test_a_letter_says_where_it_comes_from(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def one(grave: Grave) -> None:
-        grave.bury(1)
+    async def one(letters: Letters) -> None:
+        letters.give_up(1)
 
-    ((letter,),) = (await digging(one, monkeypatch)).store.segments.values()
+    ((letter,),) = (await beside_the_writer(one, monkeypatch)).store.segments.values()
     assert (letter.partition, letter.sequence_number, letter.offset) == ("0", 0, "0")
     assert (letter.reason, letter.status, letter.attempts) == ("rejected", 400, 2)
     assert (letter.kind, letter.audit_id, letter.stage) == (
@@ -228,12 +235,12 @@ async def test_a_flood_is_logged_no_more_than_a_bit(
 ) -> None:
     lines = capture(monkeypatch, "aks_audit.deadletters.writer.log")
 
-    async def flood(grave: Grave) -> None:
-        grave.bury(10 * LOGGED_MAX)
+    async def flood(letters: Letters) -> None:
+        letters.give_up(10 * LOGGED_MAX)
 
-    grave = await digging(flood, monkeypatch)
+    letters = await beside_the_writer(flood, monkeypatch)
     events = [line["event"] for line in lines.entries]
     assert events.count("dead letter") == LOGGED_MAX
     (written,) = [line for line in lines.entries if line["event"] == "dead letters written"]
     assert written["count"] == 10 * LOGGED_MAX
-    assert [written["segment"]] == list(grave.store.segments)
+    assert [written["segment"]] == list(letters.store.segments)

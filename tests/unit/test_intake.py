@@ -1,4 +1,4 @@
-"""The way from the bridge into the lanes: what becomes of a hub event."""
+"""The way from the handover into the destinations: what becomes of a hub event."""
 
 import json
 
@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from aks_audit.audit.filters import parse as parse_filters
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
 from aks_audit.config.routes import parse as parse_routes
-from aks_audit.model import START_OF_STREAM, HubEvent, Position
+from aks_audit.model import START_OF_STREAM, HubEvent, Outcome, Position
 from aks_audit.ops.metrics import Metrics
 from tests.helpers import (
     audit_event,
@@ -21,6 +21,7 @@ from tests.helpers import (
     make_items,
     record,
     take_all,
+    waiting,
 )
 
 KLOG = "I0109 21:24:54.475483 1 x.go:548] text"
@@ -63,19 +64,19 @@ async def test_an_event_cut_off_before_the_channel_is_taken_when_it_comes_again(
 ) -> None:
     """A session that ends while the channel is full must not leave a hole behind."""
     ledgers = Ledger()
-    intake, lanes, _ = make_intake(max_events=1)
-    channel = lanes["default"].channel
+    intake, setups = make_intake(max_events=1)
+    channel, in_flight = setups["default"].channel, setups["default"].in_flight
     ledger = ledgers.claim("0", START_OF_STREAM)
     first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
-    await channel.send(first)
+    channel.put(first)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(intake.forward, ledger, hub_event(0, "a", "b"))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert ledgers.claim("0", START_OF_STREAM) is ledger
-    channel.settle(await channel.take(10, 10_000))
+    in_flight.settle(await channel.take(), Outcome.DELIVERED)
     await intake.forward(ledger, hub_event(0, "a", "b"))
-    items = await channel.take(10, 10_000)
+    items = await channel.take()
     assert [item.event.audit_id for item in items] == ["a", "b"]
     for item in items:
         item.ticket.settle()
@@ -86,16 +87,16 @@ async def test_an_event_of_a_claim_that_ended_while_it_waited_is_left_to_the_nex
     autojump_clock: MockClock,
 ) -> None:
     ledgers = Ledger()
-    intake, lanes, _ = make_intake(max_events=1)
-    channel = lanes["default"].channel
+    intake, setups = make_intake(max_events=1)
+    channel, in_flight = setups["default"].channel, setups["default"].in_flight
     ledger = ledgers.claim("0", START_OF_STREAM)
     first, _ = make_items(1, PartitionLedger("1", START_OF_STREAM))
-    await channel.send(first)
+    channel.put(first)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(intake.forward, ledger, hub_event(0, "a"))
         await trio.testing.wait_all_tasks_blocked()
         fresh = ledgers.claim("0", Position(-1, "elsewhere"))
-        channel.settle(take_all(channel))
+        in_flight.settle(take_all(channel), Outcome.DELIVERED)
     assert take_all(channel) == []
     await intake.forward(fresh, hub_event(0, "a"))
     assert [item.event.audit_id for item in take_all(channel)] == ["a"]
@@ -103,14 +104,14 @@ async def test_an_event_of_a_claim_that_ended_while_it_waited_is_left_to_the_nex
 
 async def test_events_come_into_the_channel_once(autojump_clock: MockClock) -> None:
     ledgers, metrics = Ledger(), Metrics()
-    intake, lanes, _ = make_intake(metrics=metrics)
+    intake, setups = make_intake(metrics=metrics)
     ledger = ledgers.claim("0", Position(4, "4"))
     for event in (hub_event(5, "a"), hub_event(5, "a"), hub_event(6), hub_event(9, "b")):
         await intake.forward(ledger, event)
-    items = take_all(lanes["default"].channel)
+    items = take_all(setups["default"].channel)
     assert [item.event.audit_id for item in items] == ["a", "b"]
-    assert metrics.redelivered._value.get() == 1
-    assert metrics.gaps.labels("0")._value.get() == 2
+    assert metrics.intake.redelivered._value.get() == 1
+    assert metrics.intake.gaps.labels("0")._value.get() == 2
     assert ledger.done == Position(4, "4")
     items[0].ticket.settle()
     assert ledger.done == Position(6, "6")
@@ -120,19 +121,19 @@ async def test_what_is_skipped_is_counted_by_reason_and_holds_nothing_up(
     autojump_clock: MockClock,
 ) -> None:
     ledgers, metrics = Ledger(), Metrics()
-    intake, lanes, buried = make_intake(metrics=metrics)
+    intake, setups = make_intake(metrics=metrics)
     ledger = ledgers.claim("0", START_OF_STREAM)
     body = whole(0, record(KLOG), record(audit_event().decode()[:-9]), record(KLOG))
     await intake.forward(ledger, body)
     await intake.forward(ledger, HubEvent("0", Position(1, "1"), 0.0, b"\xff"))
     counts = {
-        reason: metrics.skipped.labels(reason)._value.get()
+        reason: metrics.intake.skipped.labels(reason)._value.get()
         for reason in ("klog", "broken-audit", "broken-body")
     }
     assert counts == {"klog": 2, "broken-audit": 1, "broken-body": 1}
     assert ledger.done == Position(1, "1")
-    assert lanes["default"].channel.events_in_flight == 0
-    letters = buried["default"].letters
+    assert setups["default"].in_flight.events == 0
+    letters = setups["default"].letters.letters
     assert [(letter.reason, letter.sequence_number) for letter in letters] == [
         ("broken-audit", 0),
         ("broken-body", 1),
@@ -147,14 +148,14 @@ def padded(audit_id: str, size: int) -> bytes:
 
 async def test_an_event_larger_than_falco_takes_is_kept_aside(autojump_clock: MockClock) -> None:
     ledgers = Ledger()
-    intake, lanes, buried = make_intake()
+    intake, setups = make_intake()
     ledger = ledgers.claim("0", START_OF_STREAM)
     large, limit = padded("large", 5001), padded("limit", 5000)
     assert (len(large), len(limit)) == (5001, 5000)
     await intake.forward(ledger, whole(0, record(large.decode()), record(limit.decode())))
-    items = take_all(lanes["default"].channel)
+    items = take_all(setups["default"].channel)
     assert [item.event.audit_id for item in items] == ["limit"]
-    letters = buried["default"].letters
+    letters = setups["default"].letters.letters
     assert [(letter.audit_id, letter.body) for letter in letters] == [("large", large)]
     items[0].ticket.settle()
     assert ledger.done == Position(0, "0")
@@ -164,33 +165,33 @@ async def test_a_cut_event_that_is_too_large_once_rebuilt_is_kept_aside(
     autojump_clock: MockClock,
 ) -> None:
     """It grows by the timestamps, so that its body may be smaller than it."""
-    intake, lanes, buried = make_intake()
+    intake, setups = make_intake()
     ledger = Ledger().claim("0", START_OF_STREAM)
     cut = padded("cut", 4990).replace(b',"pad"', b',"verb":"get","user":{"username":"u"},"pad"')
     cut = cut[:4980].replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")
     cut += b"x" * (4980 - len(cut)) + b'","more":"x'
     await intake.forward(ledger, HubEvent("0", Position(0, "0"), 0.0, cut))
-    assert take_all(lanes["default"].channel) == []
-    assert [letter.reason for letter in buried["default"].letters] == ["too-large"]
+    assert take_all(setups["default"].channel) == []
+    assert [letter.reason for letter in setups["default"].letters.letters] == ["too-large"]
 
 
 async def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_told(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    lines = capture(monkeypatch, "aks_audit.delivery.intake.log")
+    lines = capture(monkeypatch, "aks_audit.delivery.arrivals.log")
 
     metrics = Metrics()
-    intake, lanes, _ = make_intake(metrics=metrics)
+    intake, setups = make_intake(metrics=metrics)
     ledger = Ledger().claim("0", START_OF_STREAM)
     log = audit_event("cut", verb="get", user={"username": "u"}, requestObject={"a": [1, 22]})
     log = log.replace(b',"stageTimestamp":"2026-03-01T10:00:00.123456Z"', b"")[:-4]
     timeless = record(log.decode()) | {"time": "yesterday"}
     await intake.forward(ledger, whole(0, record(log.decode()), timeless))
-    first, second = (json.loads(item.event.raw) for item in take_all(lanes["default"].channel))
+    first, second = (json.loads(item.event.raw) for item in take_all(setups["default"].channel))
     assert first["stageTimestamp"] == "2026-03-01T10:00:00Z"
     assert second["stageTimestamp"] == "1970-01-01T00:00:00+00:00"
     assert first["requestObject"] == {"a": [1]}
-    assert metrics.salvaged._value.get() == 2
+    assert metrics.intake.salvaged._value.get() == 2
     assert kinds(metrics) == {("", "forwarded"): 2, ("", "salvaged"): 2}
     assert [(line["log_level"], line["audit_id"]) for line in lines.entries] == [
         ("warning", "cut"),
@@ -199,27 +200,27 @@ async def test_a_cut_event_is_rebuilt_with_the_time_of_its_record_counted_and_to
 
 
 async def test_without_salvage_a_cut_event_is_a_dead_letter(autojump_clock: MockClock) -> None:
-    intake, lanes, buried = make_intake(events_config(salvage=False))
+    intake, setups = make_intake(events_config(salvage=False))
     ledger = Ledger().claim("0", START_OF_STREAM)
     log = audit_event("cut", verb="get", user={"username": "u"})[:-1]
     await intake.forward(ledger, whole(0, record(log.decode())))
-    assert take_all(lanes["default"].channel) == []
-    assert [letter.body for letter in buried["default"].letters] == [log]
+    assert take_all(setups["default"].channel) == []
+    assert [letter.body for letter in setups["default"].letters.letters] == [log]
 
 
 async def test_a_copy_is_not_posted_and_its_hub_event_waits_for_the_first(
     autojump_clock: MockClock,
 ) -> None:
     metrics = Metrics()
-    intake, lanes, _ = make_intake(metrics=metrics)
+    intake, setups = make_intake(metrics=metrics)
     ledgers = Ledger()
     one, two = (ledgers.claim(partition, START_OF_STREAM) for partition in "01")
     await intake.forward(one, hub_event(0, "a", "b"))
     await intake.forward(two, hub_event(0, "b", "a", partition="1"))
     await intake.forward(two, hub_event(1, "b", partition="1"))
-    items = take_all(lanes["default"].channel)
+    items = take_all(setups["default"].channel)
     assert [item.event.audit_id for item in items] == ["a", "b"]
-    assert metrics.duplicates._value.get() == 3
+    assert metrics.intake.duplicates._value.get() == 3
     assert kinds(metrics) == {("", "forwarded"): 2, ("", "duplicate"): 3}
     items[1].ticket.settle()
     assert two.done == START_OF_STREAM
@@ -230,10 +231,10 @@ async def test_a_copy_is_not_posted_and_its_hub_event_waits_for_the_first(
 
 
 async def test_copies_within_one_hub_event_are_posted_once(autojump_clock: MockClock) -> None:
-    intake, lanes, _ = make_intake()
+    intake, setups = make_intake()
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(ledger, hub_event(0, "a", "b", "a", "a"))
-    items = take_all(lanes["default"].channel)
+    items = take_all(setups["default"].channel)
     assert [item.event.audit_id for item in items] == ["a", "b"]
     for item in items:
         item.ticket.settle()
@@ -242,34 +243,34 @@ async def test_copies_within_one_hub_event_are_posted_once(autojump_clock: MockC
 
 async def test_the_same_id_with_other_bytes_is_another_event(autojump_clock: MockClock) -> None:
     """A client picks the id; a harmless request must not hide another one."""
-    intake, lanes, _ = make_intake()
+    intake, setups = make_intake()
     ledger = Ledger().claim("0", START_OF_STREAM)
     logs = [audit_event("a", verb=verb) for verb in ("get", "delete")]
     logs += [audit_event("a", stage) for stage in ("RequestReceived", "Panic")]
     await intake.forward(ledger, whole(0, *(record(log.decode()) for log in logs * 2)))
-    assert [item.event.raw for item in take_all(lanes["default"].channel)] == logs
+    assert [item.event.raw for item in take_all(setups["default"].channel)] == logs
 
 
 async def test_the_same_bytes_from_two_clusters_are_two_events(autojump_clock: MockClock) -> None:
-    intake, lanes, _ = make_intake()
+    intake, setups = make_intake()
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(ledger, whole(0, of_cluster("a", "id"), of_cluster("b", "id")))
-    clusters = [item.event.cluster for item in take_all(lanes["default"].channel)]
+    clusters = [item.event.cluster for item in take_all(setups["default"].channel)]
     assert clusters == ["a", "b"]
 
 
 async def test_without_a_window_every_copy_is_posted(autojump_clock: MockClock) -> None:
-    intake, lanes, _ = make_intake(events_config(dedup_window=0))
+    intake, setups = make_intake(events_config(dedup_window=0))
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(ledger, hub_event(0, "a", "a"))
     await intake.forward(ledger, hub_event(1, "a"))
-    assert len(take_all(lanes["default"].channel)) == 3
+    assert len(take_all(setups["default"].channel)) == 3
 
 
 async def test_an_event_goes_the_way_of_its_route_and_a_copy_of_another_category_its_own(
     autojump_clock: MockClock,
 ) -> None:
-    intake, lanes, _ = make_intake(events_config(routes=parse_routes(ROUTES)))
+    intake, setups = make_intake(events_config(routes=parse_routes(ROUTES)))
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(
         ledger,
@@ -283,10 +284,11 @@ async def test_an_event_goes_the_way_of_its_route_and_a_copy_of_another_category
         ),
     )
     ids = {
-        name: [item.event.audit_id for item in lane.channel._items] for name, lane in lanes.items()
+        name: [item.event.audit_id for item in waiting(setup.channel)]
+        for name, setup in setups.items()
     }
     assert ids == {"prod": ["p"], "admin": ["t"], "default": ["t", "x"]}
-    items = [item for lane in lanes.values() for item in take_all(lane.channel)]
+    items = [item for setup in setups.values() for item in take_all(setup.channel)]
     for item in items[:-1]:
         item.ticket.settle()
         assert ledger.done == START_OF_STREAM
@@ -294,24 +296,24 @@ async def test_an_event_goes_the_way_of_its_route_and_a_copy_of_another_category
     assert ledger.done == Position(0, "0")
 
 
-async def test_a_full_lane_keeps_back_only_what_needs_it(autojump_clock: MockClock) -> None:
+async def test_a_full_destination_keeps_back_only_what_needs_it(autojump_clock: MockClock) -> None:
     config = events_config(routes=parse_routes(ROUTES))
-    intake, _lanes, _ = make_intake(config, max_events=1)
+    intake, _ = make_intake(config, max_events=1)
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(ledger, whole(0, of_cluster("test", "full")))
     with trio.fail_after(1):
         await intake.forward(ledger, whole(1, of_cluster("prod-1", "a")))
         await intake.forward(ledger, whole(2, record(KLOG)))
-    with trio.move_on_after(1) as waiting:
+    with trio.move_on_after(1) as blocked:
         await intake.forward(ledger, whole(3, record(audit_event().decode()[:-9])))
-    assert waiting.cancelled_caught  # a dead letter needs room in the default lane
+    assert blocked.cancelled_caught  # a dead letter needs room in the default destination
     assert ledger.seen == 2
 
 
 async def test_what_the_filter_drops_is_counted_and_done(autojump_clock: MockClock) -> None:
     metrics = Metrics()
     config = events_config(filters=parse_filters("drop cluster=test\ndrop stage=Panic"))
-    intake, lanes, _ = make_intake(config, metrics=metrics)
+    intake, setups = make_intake(config, metrics=metrics)
     ledger = Ledger().claim("0", START_OF_STREAM)
     await intake.forward(
         ledger,
@@ -322,9 +324,9 @@ async def test_what_the_filter_drops_is_counted_and_done(autojump_clock: MockClo
             record(audit_event("c", "Panic").decode()),
         ),
     )
-    (item,) = take_all(lanes["default"].channel)
+    (item,) = take_all(setups["default"].channel)
     assert item.event.audit_id == "b"
-    assert metrics.filtered._value.get() == 2
+    assert metrics.intake.filtered._value.get() == 2
     assert kinds(metrics) == {
         ("test", "filtered"): 1,
         ("prod", "forwarded"): 1,
@@ -337,23 +339,23 @@ async def test_what_the_filter_drops_is_counted_and_done(autojump_clock: MockClo
 async def test_the_cluster_is_named_where_that_is_asked_for_and_falco_still_takes_the_event(
     autojump_clock: MockClock,
 ) -> None:
-    intake, lanes, buried = make_intake(events_config(annotate_cluster=True))
+    intake, setups = make_intake(events_config(annotate_cluster=True))
     ledger = Ledger().claim("0", START_OF_STREAM)
     full = of_cluster("Prod", "full")
     full["properties"] = {"log": padded("full", 5000).decode()}
     await intake.forward(
         ledger, whole(0, of_cluster("Prod", "a"), record(audit_event("b").decode()), full)
     )
-    named, other, large = (item.event.raw for item in take_all(lanes["default"].channel))
+    named, other, large = (item.event.raw for item in take_all(setups["default"].channel))
     assert json.loads(named)["annotations"] == {"cluster_name": "prod"}
     assert other == audit_event("b")
     assert large == padded("full", 5000)
-    assert buried["default"].letters == []
+    assert setups["default"].letters.letters == []
 
 
 async def test_a_hundred_clusters_have_metrics_of_their_own(autojump_clock: MockClock) -> None:
     metrics = Metrics()
-    intake, _, _ = make_intake(metrics=metrics)
+    intake, _ = make_intake(metrics=metrics)
     ledger = Ledger().claim("0", START_OF_STREAM)
     records = [of_cluster(f"c{number}", f"id-{number}") for number in range(150)]
     await intake.forward(ledger, whole(0, *records))

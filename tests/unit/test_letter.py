@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aks_audit.deadletters import store as deadletter
-from aks_audit.deadletters.store import DeadLetter
+from aks_audit.deadletters import letter as deadletter
+from aks_audit.deadletters.letter import DeadLetter
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

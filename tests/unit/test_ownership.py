@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from anyio.from_thread import BlockingPortal
 
-from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.hub.handover import BridgedStore
 from aks_audit.hub.watchdog import Pulse
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.collector import PartitionCollector
 from aks_audit.checkpoints.ledger import Ledger
-from aks_audit.checkpoints.store import SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.config.settings import load
 from aks_audit.model import HubEvent, Position
 from aks_audit.ops.metrics import PREFIX, Metrics
-from aks_audit.ops.server import PartitionCollector
 from tests.helpers import ENVIRONMENT
 
 
@@ -26,7 +26,7 @@ def partition_gauges(metrics: Metrics) -> dict[tuple[str, str], float]:
 def test_partitions_are_shown_as_the_ledger_knows_them() -> None:
     metrics, ledger = Metrics(), Ledger()
     store = SqliteStore(Path("/nowhere/checkpoints.db"))
-    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics)
+    checkpointer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, metrics.checkpoints)
     metrics.registry.register(PartitionCollector(ledger, checkpointer, lambda: 1000.0))
     assert partition_gauges(metrics) == {}
     claimed = ledger.claim("3", Position(10, "10"))

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import trio
 
-from aks_audit.checkpoints.store import Fenced, SqliteStore
+from aks_audit.checkpoints.sqlite import SqliteStore
+from aks_audit.checkpoints.store import Fenced
 from aks_audit.errors import Retryable
 from aks_audit.model import Position
+from aks_audit.storage import call
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")
 
@@ -234,7 +236,7 @@ async def test_a_directory_in_place_of_the_file_is_retryable(tmp_path: Path) -> 
 async def test_a_file_that_is_locked_for_too_long_is_retryable(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aks_audit.checkpoints.store.SQLITE_BUSY_S", 0.01)
+    monkeypatch.setattr("aks_audit.checkpoints.sqlite.SQLITE_BUSY_S", 0.01)
     store.list_ownership(*SCOPE)
     other = sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -7,6 +7,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
 from aks_audit.delivery.webhook import (
@@ -15,11 +16,11 @@ from aks_audit.delivery.webhook import (
     PIECE_BYTES,
     RETRY_AFTER_MAX_S,
     Body,
-    Poster,
+    Webhook,
     retry_after_s,
 )
 from aks_audit.errors import Rejected, Retryable
-from aks_audit.ops.metrics import Metrics
+from aks_audit.ops.metrics import PostMetrics
 from tests.helpers import audit_event, make_items, posted, url_config
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
@@ -27,14 +28,14 @@ Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 async def post(
     handler: Handler, url: str = "http://falco/k8s-audit", timeout_s: float = 30
-) -> Metrics:
+) -> PostMetrics:
     """Post one body to a handler, in virtual time."""
     metrics = PostMetrics(CollectorRegistry())
     config = url_config(url, timeout_s=timeout_s)
 
     transport = httpx.MockTransport(handler)
     async with httpx.AsyncClient(transport=transport, timeout=None) as client:
-        await Poster(client, config, metrics).post([b"{}"])
+        await Webhook(client, config, metrics).post([b"{}"])
     return metrics
 
 

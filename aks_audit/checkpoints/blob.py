@@ -1,0 +1,141 @@
+"""Checkpoints and ownership as blobs, where every Event Hubs SDK and KEDA look for them."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
+from azure.storage.blob import BlobClient, ContainerClient
+
+from ..model import Position
+from ..ops.logs import get_logger
+from .store import Fenced, Key, Store
+
+log = get_logger("stores")
+
+
+class BlobStore(BlobCheckpointStore, Store):
+    """The SDK's store on Blob Storage; its writes are fenced with the blob's ETag.
+
+    The blobs are those of every Event Hubs SDK, with the writer's name as one
+    more metadata value, so that KEDA's scaler reads them (blobMetadata).
+    """
+
+    def __init__(self, container: ContainerClient) -> None:
+        super().__init__("", "", container_client=container)
+        self._container = container
+        self._held: dict[Key, _Held] = {}
+
+    def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **_: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Claim or renew partitions, as the SDK does it. Raises AzureError.
+
+        The SDK's own swallows an outage, and returns as ours what it could not claim;
+        only the ETag tells, which each write changes.
+        """
+        wanted = list(ownership_list)
+        before = {ownership["partition_id"]: ownership.get("etag") for ownership in wanted}
+        claimed = list(super().claim_ownership(wanted))
+        failed = [one for one in claimed if one.get("etag") == before[one["partition_id"]]]
+        if failed:
+            raise AzureError(f"the ownership of {len(failed)} partitions could not be written")
+        return claimed
+
+    def create(self, key: Key, position: Position) -> Position:
+        """See `FencedWrites.create`. A checkpoint of aks-audit-log-go is gone on from."""
+        position = self._left_behind(key) or position
+        try:
+            self._blob(key).upload_blob(b"", metadata=_metadata(position, ""), overwrite=False)
+        except ResourceExistsError:
+            return self._read(key).position
+        return position
+
+    def fence(self, key: Key, writer: str) -> Position:
+        """See `FencedWrites.fence`."""
+        while True:
+            stored = self._read(key)
+            try:
+                self._write(key, writer, stored.position, stored.etag)
+            except ResourceModifiedError:
+                continue  # somebody was quicker: fence off whatever he wrote
+            return stored.position
+
+    def advance(self, key: Key, writer: str, position: Position) -> None:
+        """See `FencedWrites.advance`."""
+        # Taken as a whole: with the ETag of one state and the position of another, of two
+        # writes that overtake each other the earlier one could come out on top.
+        held = self._held[key]
+        while held.writer == writer:
+            if held.position.sequence_number >= position.sequence_number:
+                return None
+            try:
+                return self._write(key, writer, position, held.etag)
+            except ResourceModifiedError:
+                # Either another claim, or a write of ours whose answer was lost.
+                held = self._read(key)
+                if held.writer == writer:
+                    self._held[key] = held
+        raise Fenced
+
+    def _left_behind(self, key: Key) -> Position | None:
+        """Where the Go SDK's forwarder stopped, if there was one.
+
+        It names its blobs as the hub and the group are spelt, the Python SDK in lower
+        case: from ``$Default`` on, the one does not find the other's.
+        """
+        name = "{}/{}/{}/checkpoint/{}".format(*key)
+        if name == name.lower():
+            return None
+        try:
+            metadata = self._container.get_blob_client(name).get_blob_properties().metadata
+        except ResourceNotFoundError:
+            return None
+        known = {each.lower(): value for each, value in metadata.items()}
+        try:
+            position = Position(int(known["sequencenumber"]), known["offset"])
+        except (KeyError, ValueError):
+            log.warning("the earlier forwarder's checkpoint cannot be read", blob=name)
+            return None
+        log.info("going on where the earlier forwarder stopped", blob=name)
+        return position
+
+    def _blob(self, key: Key) -> BlobClient:
+        namespace, hub, group, partition = key
+        return self._container.get_blob_client(
+            f"{namespace}/{hub}/{group}/checkpoint/{partition}".lower()
+        )
+
+    def _read(self, key: Key) -> "_Held":
+        properties = self._blob(key).get_blob_properties()
+        known = properties.metadata
+        position = Position(int(known["sequencenumber"]), known["offset"])
+        return _Held(known.get("writer", ""), position, str(properties.etag))
+
+    def _write(self, key: Key, writer: str, position: Position, etag: str) -> None:
+        written = self._blob(key).set_blob_metadata(
+            _metadata(position, writer), etag=etag, match_condition=MatchConditions.IfNotModified
+        )
+        self._held[key] = _Held(writer, position, str(written["etag"]))
+
+
+class _Held(NamedTuple):
+    """One state of a checkpoint's blob."""
+
+    writer: str
+    position: Position
+    etag: str
+
+
+def _metadata(position: Position, writer: str) -> dict[str, str]:
+    return {
+        "offset": position.offset,
+        "sequencenumber": str(position.sequence_number),
+        "writer": writer,
+    }

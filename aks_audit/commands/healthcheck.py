@@ -1,0 +1,32 @@
+"""``aks-audit-log healthcheck``: ask a running forwarder's probe, for images without a shell."""
+
+import http
+import http.client
+
+import click
+
+from ..config.settings import StatsConfig
+
+
+def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
+    """Ask a probe of the forwarder that listens there, and print its answer.
+
+    Args:
+        stats: Where the forwarder listens (STATSADDRESS).
+        probe: ``livez`` or ``readyz``.
+        timeout_s: How long to wait for the answer.
+
+    Returns:
+        The exit status: 0 if the forwarder is well, else 1.
+    """
+    # A server that listens everywhere is asked on the loopback address.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(stats.host, stats.host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, stats.port, timeout=timeout_s)
+    try:
+        connection.request("GET", f"/{probe}")
+        answer = connection.getresponse()
+        click.echo(answer.read())
+    except OSError as error:
+        click.echo(f"no answer from {host}:{stats.port}: {error}", err=True)
+        return 1
+    return 0 if answer.status == http.HTTPStatus.OK else 1
