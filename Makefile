@@ -5,15 +5,18 @@ BIN := $(VENV)/bin
 AZURITE := .work/azurite
 SUPPLY := .work/supply
 FUZZ := .work/fuzz
+COVERAGE := .work/coverage
 SECONDS ?= 60
+# The tests of `make coverage`.
+TESTS ?= tests
 # The tests wait more than they compute.
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: bench help setup demo test test-package fuzz soak azurite check binary image image-root sbom audit lock format clean check-deploy
+.PHONY: bench help setup demo test test-fast test-versions coverage test-package fuzz soak azurite check binary image image-root sbom audit lock format clean check-deploy
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: build/requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,6 +33,18 @@ demo: setup ## the whole path on the embedded emulator: no Azure, no configurati
 
 test: setup azurite ## all tests; says at the end how long they took, and which were the slowest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=1
+
+test-fast: setup ## unit and property tests
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property
+
+test-versions: ## the fast tests on each Python from 3.11 to 3.14 that is here
+	$(PYTHON) build/versions.py -- -n $(WORKERS)
+
+# The report comes also when a test fails, and then the target fails.
+coverage: setup azurite ## which lines and branches of aks_audit/ no test runs, of TESTS=tests
+	rm -rf $(COVERAGE)
+	@status=0; $(BIN)/coverage run -m pytest -p tests.measured -n $(WORKERS) --dist worksteal $(TESTS) || status=$$?; \
+	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
 soak: setup azurite ## break everything for MINUTES=5 at random from SEED=; lose nothing
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))

@@ -1,8 +1,9 @@
 """Write the locked requirements, or check that they are what pyproject.toml asks for.
 
-One file per purpose, each for all supported Pythons and platforms, with hashes
-and without index addresses. Pins stay as they are until ``--upgrade`` asks for
-newer ones.
+One file per purpose, each for all platforms and for Python 3.11 and whatever is
+newer (3.14 was looked at: all pins but qpid-proton, which is source, have wheels
+for it), with hashes and without index addresses. Pins stay as they are until
+``--upgrade`` asks for newer ones.
 """
 
 import argparse
