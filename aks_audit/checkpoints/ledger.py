@@ -5,7 +5,10 @@ deliberately skipped. Records settle in any order, but a checkpoint may only
 ever name the end of the *contiguous* done prefix of its partition: everything
 at or before it is done, so a restart from there loses nothing.
 
-No clock, no I/O, no locks: all calls come from the trio thread.
+No clock, no I/O, no locks: all methods are called on trio's thread. The SDK's thread reads three
+attributes of a `PartitionLedger` (`seen`, `written`, `cut_off`) when it begins or goes on to read a
+partition. Each is one reference that is replaced whole, and a value that is a moment old costs at
+most a hub event that the intake knows already.
 """
 
 from collections import deque

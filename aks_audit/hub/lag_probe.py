@@ -1,22 +1,22 @@
-"""Asking the hub whether what the client believes is true."""
+"""What the hub has that we lack: asking it whether what the client believes is true."""
 
 import asyncio
 
 from azure.eventhub.aio import EventHubConsumerClient
 
 from ..errors import Retryable
-from .watchdog import Pulse
+from .watchdog import Watchdog
 
 PROBE_S = 15.0
 """Between two questions to the hub. Each costs a connection, some 15 ms of CPU with TLS."""
 PROBE_TIMEOUT_S = 20.0
 
 
-class Probe:
+class LagProbe:
     """What one client believes, and the question whether it is so."""
 
-    def __init__(self, pulse: Pulse) -> None:
-        self._pulse = pulse
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
         self.partitions: set[str] = set()
         """The partitions of the hub; empty until they are known."""
         self.received: dict[str, int] = {}
@@ -33,12 +33,11 @@ class Probe:
     async def run(self, client: EventHubConsumerClient) -> None:
         """Ask the hub, every so often, whether all is as the client believes. Raises Retryable.
 
-        Nothing else tells: to a peer that went silent the SDK listens for ever, to
-        one that is gone it connects anew without a pause, at the cost of a core
-        (`aio/_transport/_pyamqp_transport_async.py`, ``_receive_task``), both
-        while it calls back that there are no events; a hub's new partitions it never
-        sees; and links that just stop bringing events are a known pain
-        (azure-sdk-for-python #42332, #30931).
+        Nothing else tells. The SDK listens for ever to a peer that went silent. To a peer that
+        is gone it connects anew without a pause, at the cost of a core
+        (`aio/_transport/_pyamqp_transport_async.py`, ``_receive_task``). In both cases it calls
+        back that there are no events. It never sees a hub's new partitions. And links that just
+        stop bringing events are a known problem (azure-sdk-for-python #42332, #30931).
         """
         while True:
             await asyncio.sleep(PROBE_S)
@@ -61,7 +60,7 @@ class Probe:
         received = self.received.get(partition)
         before = self._lacking.pop(partition, None)
         # A callback that waits for room is not the hub's fault; a partition may be gone by now.
-        if received is None or partition in self._pulse.blocked:
+        if received is None or partition in self._watchdog.blocked:
             return
         if received < properties["last_enqueued_sequence_number"]:
             if before == received:

@@ -1,9 +1,9 @@
-"""The SDK's side of the bridge: one asyncio client, alone on its own thread.
+"""One SDK client, alone on a thread of its own.
 
-The asyncio client rather than the synchronous one, because the latter serves
-all partitions in turn on one thread: at 32 partitions with sparse traffic an
-event waits 4 s on average for its turn, here 35 ms (measured, azure-eventhub
-5.15.1); and because here a callback that waits holds up its own partition only.
+The asyncio client rather than the synchronous one, because the latter serves all partitions in
+turn on one thread: at 32 partitions with sparse traffic an event waits 4 s on average for its
+turn, here 35 ms (measured, azure-eventhub 5.15.1). And here a callback that waits holds up its
+own partition only.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import certifi
@@ -23,23 +23,19 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from ..checkpoints.ledger import PartitionLedger
 from ..config.settings import HubConfig
 from ..errors import Retryable, describe
-from ..model import Position
 from ..ops.logs import get_logger
-from .conversion import limits, to_hub_event
-from .handover import BridgedStore, Handover, on_trio
-from .lag_probe import Probe
-from .openings import tell_openings
-from .sdk import forget_delivery_tags
-from .start_position import resolve
-from .watchdog import BALANCE_S, Pulse
+from .handover import Handover, on_trio
+from .lag_probe import LagProbe
+from .ownership import SdkStore
+from .sdk import credit, forget_delivery_tags, observe_openings, to_hub_event
+from .start_position import CreateCheckpoint, StartPositions
+from .watchdog import BALANCE_S, Watchdog
 
 log = get_logger("receiver")
 
 EMPTY_CALLBACK_S = 1.0
 """The SDK calls back without events after this long: the partition's heartbeat."""
 TICK_S = 1.0
-LOOKS_AT_ONCE = 8
-"""Partitions that are asked for their state at the same time: each look is a connection."""
 
 _claim: ContextVar[PartitionLedger] = ContextVar("claim")
 """The ledger of the claim under which the current task reads. The SDK runs each claim in a task
@@ -54,28 +50,29 @@ class Wiring(msgspec.Struct, frozen=True):
     handover: Handover
     store: CheckpointStore
     inflight_max_bytes: int
-    start: Callable[[str, Position], Awaitable[Position]]
-    """async (partition, position) -> position: write a first checkpoint, on trio; returns the one
-    that stands"""
+    start: CreateCheckpoint
+    """On trio: write a first checkpoint."""
     claim: Callable[[str], Awaitable[PartitionLedger]]
-    """async (partition) -> ledger: make the checkpoint ours, on trio"""
+    """async (partition) -> ledger; on trio: make the checkpoint ours"""
     release: Callable[[PartitionLedger], Awaitable[None]]
-    """async (ledger) -> None: write the last checkpoint of a claim, on trio"""
+    """async (ledger) -> None; on trio: write the last checkpoint of a claim"""
 
 
 class Receiver:
-    """One client, from its start to its close. Used once; its supervisor makes another."""
+    """One client, from its start to its close. Used once; the source makes another."""
 
     def __init__(self, hub: HubConfig, wiring: Wiring) -> None:
         self._hub = hub
         self._wiring = wiring
-        self._starts: dict[str, Position] = {}
         self._partitions: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._stopped = False
-        self.pulse = Pulse()
-        self._probe = Probe(self.pulse)
+        self._starts = StartPositions(
+            hub, partial(self._make_client, None), partial(on_trio, wiring.portal, wiring.start)
+        )
+        self.watchdog = Watchdog()
+        self._probe = LagProbe(self.watchdog)
 
     def run(self) -> None:
         """Receive until `stop`; blocks its thread. Raises what the SDK raises."""
@@ -93,7 +90,7 @@ class Receiver:
         if self._stopped:  # before there was a loop to tell
             return
         wiring = self._wiring
-        store = BridgedStore(wiring.store, wiring.portal, self._listed, self.pulse)
+        store = SdkStore(wiring.store, wiring.portal, self._listed, self.watchdog)
         self._client = self._make_client(store)
         async with self._client as client:
             tasks = [
@@ -111,20 +108,17 @@ class Receiver:
             for task in rest:
                 task.cancel()
             await asyncio.wait(rest)
-            try:
-                await store.release()
-            except Retryable as fault:
-                log.warning("not released: the ownership will expire", reason=fault.reason)
+            await _release(store)
             for task in done:
                 task.result()
 
     async def _tick(self) -> None:
         """Show that the thread's loop turns."""
         while True:
-            self.pulse.ticked(time.thread_time())
+            self.watchdog.ticked(time.thread_time())
             await asyncio.sleep(TICK_S)
 
-    def _make_client(self, store: BridgedStore | None) -> EventHubConsumerClient:
+    def _make_client(self, store: SdkStore | None) -> EventHubConsumerClient:
         client = EventHubConsumerClient.from_connection_string(
             self._hub.connection_string.reveal(),
             self._hub.consumer_group,
@@ -134,7 +128,7 @@ class Receiver:
             ssl_context=self._tls,
             user_agent="aks-audit-log",
         )
-        tell_openings(client, self._on_opening)
+        observe_openings(client, self._on_opening)
         return client
 
     @cached_property
@@ -149,7 +143,7 @@ class Receiver:
     async def _receive(self, client: EventHubConsumerClient) -> None:
         self._partitions = partitions = set(await client.get_partition_ids())
         self._probe.partitions = partitions
-        prefetch, batch = limits(self._wiring.inflight_max_bytes, len(partitions))
+        prefetch, batch = credit(self._wiring.inflight_max_bytes, len(partitions))
         log.info("receiving", hub=self._hub.name, partitions=len(partitions), prefetch=prefetch)
         await client.receive_batch(
             on_event_batch=self._on_events,
@@ -164,54 +158,18 @@ class Receiver:
     async def _listed(
         self, checkpoints: list[dict[str, Any]], owned: set[str]
     ) -> list[dict[str, Any]]:
-        """See to it that each partition has a checkpoint before one of ours is read."""
-        for checkpoint in checkpoints:
-            self._starts[checkpoint["partition_id"]] = Position(
-                checkpoint["sequence_number"], str(checkpoint["offset"])
-            )
-        known = {checkpoint["partition_id"] for checkpoint in checkpoints}
-        await self._write_first_checkpoints((self._partitions | owned) - known, known)
-        return [
-            {"partition_id": partition, "offset": start.offset}
-            for partition, start in self._starts.items()
-        ]
-
-    async def _write_first_checkpoints(self, missing: set[str], known: set[str]) -> None:
-        """Settle where partitions start that have no checkpoint, whoever will own them.
-
-        The last partition comes first. So a partition without a checkpoint, of a
-        group that has one for a lower partition, is new, or was never read by
-        whoever wrote the others: nothing of it may be passed over.
-        """
-        if not missing:
-            return
-        looking = asyncio.Semaphore(LOOKS_AT_ONCE)
-
-        async def start_of(partition: str) -> Position:
-            late = any(_number(each) < _number(partition) for each in known)
-            async with looking:
-                return await resolve(
-                    self._client, self._hub, partition, self._make_client, from_oldest=late
-                )
-
-        partitions = sorted(missing, key=_number, reverse=True)
-        positions = await asyncio.gather(*map(start_of, partitions))
-        for partition, position in zip(partitions, positions, strict=True):
-            # Another replica may have been quicker: what it wrote stands, for us as well.
-            self._starts[partition] = await on_trio(
-                self._wiring.portal, self._wiring.start, partition, position
-            )
+        return await self._starts.listed(self._client, checkpoints, self._partitions | owned)
 
     async def _on_claimed(self, context: PartitionContext) -> None:
         partition = context.partition_id
         ledger = await on_trio(self._wiring.portal, self._wiring.claim, partition)
         start = self._starts.get(partition)
         if start is None or start.sequence_number > ledger.seen:
-            # The SDK was told to start behind what is known to be in good hands.
+            # The SDK would read from behind what is delivered or in flight.
             raise Retryable(f"the checkpoint of partition {partition} went back meanwhile")
         _claim.set(ledger)
         self._probe.received[partition] = ledger.written.sequence_number
-        self.pulse.claimed(partition)
+        self.watchdog.claimed(partition)
         log.info(
             "partition claimed", partition=partition, sequence_number=ledger.written.sequence_number
         )
@@ -227,15 +185,15 @@ class Receiver:
             raise Retryable(f"partition {partition} was claimed anew")
         if events:
             hub_events = [to_hub_event(partition, event) for event in events]
-            self.pulse.blocked.add(partition)
+            self.watchdog.blocked.add(partition)
             await self._wiring.handover.put((ledger, hub_events))
-            self.pulse.blocked.discard(partition)
+            self.watchdog.blocked.discard(partition)
             self._probe.received[partition] = hub_events[-1].position.sequence_number
-        self.pulse.called_back(partition, events=len(events))
+        self.watchdog.called_back(partition, events=len(events))
 
     async def _on_closed(self, context: PartitionContext, reason: CloseReason) -> None:
         partition = context.partition_id
-        self.pulse.closed(partition)
+        self.watchdog.closed(partition)
         self._probe.forget(partition)
         ledger = _claim.get(None)
         log.info("partition released", partition=partition, reason=reason.name.lower())
@@ -244,18 +202,20 @@ class Receiver:
 
     def _on_opening(self, partition: str, error: Exception | None) -> None:
         reason = None if error is None else describe(error)
-        if reason is not None and reason != self.pulse.unopened.get(partition):
+        if reason is not None and reason != self.watchdog.unopened.get(partition):
             log.warning("a partition cannot be opened", partition=partition, reason=reason)
-        self.pulse.opened(partition, reason)
+        self.watchdog.opened(partition, reason)
 
     async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
         # The load balancer's errors come without a partition.
         partition = None if context is None else context.partition_id
         reason = describe(error)
-        self.pulse.failed(partition, reason)
+        self.watchdog.failed(partition, reason)
         log.warning("receiving failed", partition=partition, reason=reason)
 
 
-def _number(partition: str) -> tuple[int, str]:
-    """The order in which partitions were added: they are numbered."""
-    return (int(partition) if partition.isdecimal() else 0, partition)
+async def _release(store: SdkStore) -> None:
+    try:
+        await store.release()
+    except Retryable as fault:
+        log.warning("not released: the ownership will expire", reason=fault.reason)

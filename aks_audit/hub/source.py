@@ -1,10 +1,10 @@
-"""Event Hubs events into the channel, whatever happens to the client.
+"""Hub events to whoever takes them, whatever happens to the client.
 
-A supervisor keeps one `Receiver` running. The SDK reconnects by itself after
-most faults, but not after all, and then a reconnect can hang without limit in
-SASL (`_pyamqp/aio/_sasl_async.py`). The receiver notices most of that by itself
-and ends; the rest shows in its pulse. Then the client is closed, given up with
-its thread if it does not close, and rebuilt after a backoff.
+One `Receiver` at a time is kept running. The SDK reconnects by itself after most faults, but not
+after all, and a reconnect can hang without limit in SASL (`_pyamqp/aio/_sasl_async.py`). The
+receiver notices most of that by itself and ends; the rest the watchdog notices. Then the client
+is closed (if it does not close, it is left behind with its thread), and after a backoff another
+one is made.
 """
 
 import time
@@ -26,25 +26,25 @@ from ..ops.logs import get_logger
 from ..ops.metrics import ReceiverMetrics
 from .handover import Handover
 from .receiver import Receiver, Wiring
-from .watchdog import lapsed
+from .sdk import check_private_names
 
 log = get_logger("source")
 
 WATCH_S = 1.0
-"""Between two looks at the pulse."""
+"""Between two looks at the watchdog."""
 CLOSE_S = 20.0
-"""How long a client may take to close before its thread is given up."""
+"""How long a client may take to close before its thread is left behind."""
 BACKOFF_MIN_S = 1.0
 BACKOFF_MAX_S = 15.0
-"""Between two clients: doubled each time, from the first on again after a good minute. Each try
-is one connection, and what waits in the hub is not seen by Falco meanwhile."""
+"""Between two clients, in seconds: doubled each time, and the minimum again after a client that ran
+for `GOOD_S`. Each try is one connection, and Falco does not see what waits in the hub meanwhile."""
 GOOD_S = 60.0
 HUNG_MAX = 3
 """So many threads may be left behind hanging before the process ends: each keeps its memory and
 its sockets."""
 BROKEN_MAX = 5
-"""So many receivers in a row may end by a defect before the process does: what several clients
-could not mend, a new process may."""
+"""So many receivers in a row may end by a defect before the process ends: a new process may mend
+what new clients could not."""
 
 
 Forward = Callable[[PartitionLedger, HubEvent], Awaitable[None]]
@@ -59,11 +59,40 @@ class End:
     hung: bool = False
     """Whether its thread hangs inside the SDK, and was left behind."""
     broken: bool = False
-    """Whether it ended by what no fault of the other side explains."""
+    """Whether it ended by an error that no fault of the other side explains."""
+
+
+class _Ends:
+    """How the receivers ended so far, and what follows from it."""
+
+    def __init__(self) -> None:
+        self._backoff_s = BACKOFF_MIN_S
+        self._hung = self._broken = 0
+
+    def pause_s(self, end: End, lasted_s: float) -> float:
+        """Seconds before the next receiver. Raises Fatal where there should be none."""
+        self._hung += end.hung
+        if self._hung == HUNG_MAX:
+            raise Fatal(f"{HUNG_MAX} receivers hang inside the SDK; the last: {end.reason}")
+        if lasted_s > GOOD_S:
+            self._backoff_s, self._broken = BACKOFF_MIN_S, 0
+        self._broken = self._broken + 1 if end.broken else 0
+        if self._broken == BROKEN_MAX:
+            raise Fatal(f"{BROKEN_MAX} receivers broke one after another; the last: {end.reason}")
+        pause_s, self._backoff_s = self._backoff_s, min(2 * self._backoff_s, BACKOFF_MAX_S)
+        return pause_s
 
 
 class Source:
-    """The receiver, its supervisor and the way from there into the channel."""
+    """Keeps one receiver running, and hands on what it brings.
+
+    Args:
+        config: With the hub, and the bytes in flight.
+        store: For the SDK's load balancing and start positions.
+        checkpointer: Creates, claims and releases the checkpoints of partitions.
+        forward: Takes each hub event; waits while there is no room.
+        metrics: Counts the clients that were rebuilt.
+    """
 
     def __init__(
         self,
@@ -86,28 +115,24 @@ class Source:
         self._problem: str | None = None
 
     async def run(self) -> None:
-        """Receive until `close`. Raises Fatal when receivers go on hanging, or breaking."""
-        backoff_s = BACKOFF_MIN_S
-        hung = broken = 0
+        """Receive until `close`.
+
+        Raises:
+            Fatal: Receivers go on hanging or breaking, or the SDK is not the one that is pinned.
+        """
+        check_private_names()
+        ends = _Ends()
         while not self._closing.is_set():
             started = trio.current_time()
             end = await self._session()
             self._problem = end.reason
-            hung += end.hung
             if self._closing.is_set():
                 break
-            if hung == HUNG_MAX:
-                raise Fatal(f"{hung} receivers hang inside the SDK; the last: {self._problem}")
-            if trio.current_time() - started > GOOD_S:
-                backoff_s, broken = BACKOFF_MIN_S, 0
-            broken = broken + 1 if end.broken else 0
-            if broken == BROKEN_MAX:
-                raise Fatal(f"{broken} receivers broke one after another; the last: {end.reason}")
-            log.error("rebuilding the client", reason=self._problem, pause_s=backoff_s)
+            pause_s = ends.pause_s(end, trio.current_time() - started)
+            log.error("rebuilding the client", reason=end.reason, pause_s=pause_s)
             self._metrics.restarts.inc()
-            with trio.move_on_after(backoff_s):
+            with trio.move_on_after(pause_s):
                 await self._closing.wait()
-            backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
         self._closed.set()
 
     def pause(self) -> None:
@@ -127,22 +152,17 @@ class Source:
         receiver = self._receiver
         if receiver is None:
             return f"no client: {self._problem}"
-        pulse = receiver.pulse
-        if not pulse.balanced:
-            return f"connecting: {pulse.error or self._problem or 'no answer yet'}"
-        for partition, why in sorted({**pulse.failing, **pulse.unopened}.items()):
-            return f"partition {partition} is not read: {why}"
-        return None
+        return receiver.watchdog.unready(self._problem)
 
     def stalled(self) -> str | None:
         """The liveness check."""
         receiver = self._receiver
-        return lapsed(receiver.pulse, time.monotonic()) if receiver is not None else None
+        return None if receiver is None else receiver.watchdog.lapsed(time.monotonic())
 
     async def _session(self) -> End:
         """One client from start to close."""
         handover = Handover()
-        # The portal outlives the dispatcher: a closing client still writes checkpoints.
+        # The portal ends after the dispatcher: a client that closes still writes checkpoints.
         async with BlockingPortal() as portal, trio.open_nursery() as nursery:
             receiver = self._receiver = Receiver(self._config.hub, self._wiring(portal, handover))
             nursery.start_soon(self._dispatch, handover)
@@ -171,7 +191,7 @@ class Source:
 
 
 async def _supervise(receiver: Receiver) -> End:
-    """Run a receiver on a thread of its own until it ends or its pulse lapses."""
+    """Run a receiver on a thread of its own until it ends, or a sign of life lapses."""
     ended: list[End] = []
 
     async def on_thread() -> None:
@@ -195,16 +215,16 @@ async def _run_on_thread(receiver: Receiver) -> End:
     except (EventHubError, AzureError, OSError, Retryable) as error:
         return End(describe(error))
     except Exception as error:
-        # The SDK's defects are as good as its faults: a new client goes on where this one broke.
+        # A defect of the SDK ends its client as a fault does: a new one goes on where it broke.
         log.exception("the receiver broke")
         return End(describe(error), broken=True)
     return End("the client was closed")
 
 
 async def _watch(receiver: Receiver) -> str:
-    """Return as soon as the receiver's pulse lapses, with what lapsed."""
+    """Return as soon as a sign of life lapses, with what lapsed."""
     while True:
         await trio.sleep(WATCH_S)
-        lapse = lapsed(receiver.pulse, time.monotonic())
+        lapse = receiver.watchdog.lapsed(time.monotonic())
         if lapse is not None:
             return lapse

@@ -1,9 +1,8 @@
-"""What the receiver shows of itself, and how its death, its hanging and its spinning show.
+"""The receiver's signs of life, and what of them lapsed.
 
-A receiver cannot be asked whether it is well: the SDK's consumers are known to
-stop silently (azure-sdk-for-python #42332, #30931). So each of its parts leaves
-a mark when it runs, and a mark that is missing for too long is a lapse. Pure,
-but for the monotonic clock in which the marks are made.
+A receiver cannot be asked whether it is well: the SDK's consumers are known to stop silently
+(azure-sdk-for-python #42332, #30931). So each part of it gives a sign when it runs, and a sign
+that is missing for too long is a lapse: the receiver has died, hangs, or spins.
 """
 
 import time
@@ -15,8 +14,8 @@ START_S = 60.0
 """How long a new client may take to its first round of load balancing: the SDK gives
 authentication 60 s."""
 LAPSE_S = 30.0
-"""How long the thread's loop may stand still, and a partition be without a callback; both are
-to show a sign of life every second."""
+"""How long the thread's loop may stand still, and a partition be without a callback; both give a
+sign of life every second."""
 BALANCE_LAPSE_S = 6 * BALANCE_S
 """How long load balancing may stand still: after that ownership is lost anyway."""
 UNREAD_ROUNDS_MAX = 4
@@ -24,19 +23,23 @@ UNREAD_ROUNDS_MAX = 4
 begin, and one more after each failure to."""
 SPIN_S = 60.0
 SPIN_CPU = 0.9
-"""Using this much of a core for this long without a single hub event is no work: of 32 quiet
-partitions each wakes 40 times a second, for 4 % of a core in all (measured)."""
+"""A thread that uses this much of a core for this long without a single hub event spins: 32 quiet
+partitions wake 40 times a second each, for 4 % of a core in all (measured)."""
 
 
-class Pulse:
-    """What the receiver shows of itself; written on its thread, read on trio's."""
+class Watchdog:
+    """Keeps the signs of life of one receiver.
+
+    They are given on the receiver's thread and looked at on trio's. Each is one attribute that
+    is set whole; the containers are copied before they are walked.
+    """
 
     def __init__(self) -> None:
         self.started_at = self.ticked_at = self.quiet_since = time.monotonic()
         """`ticked_at`: when the thread's loop last turned. `quiet_since`: when hub events last
-        came, or their callback last waited for room."""
+        came, or their callback last waited for room. Monotonic time in seconds."""
         self.quiet_cpu_s = 0.0
-        """CPU seconds that the thread has used since then."""
+        """CPU seconds that the thread has used since `quiet_since`."""
         self.round_at: float | None = None
         """Monotonic time at which the last round of load balancing began."""
         self.balanced = False
@@ -44,7 +47,7 @@ class Pulse:
         self.partitions: dict[str, float] = {}
         """When each partition that is read last called back (monotonic time)."""
         self.blocked: set[str] = set()
-        """Partitions whose callback waits for room: they owe no heartbeat."""
+        """Partitions whose callback waits for room: no sign is expected of them."""
         self.unread: dict[str, int] = {}
         """For how many rounds of load balancing a partition has been ours and is not read."""
         self.failing: dict[str, str] = {}
@@ -110,34 +113,41 @@ class Pulse:
         if partition is not None:
             self.failing[partition] = error
 
+    def lapsed(self, now: float) -> str | None:
+        """Which sign of life is missing at a monotonic time, for people; None if none is."""
+        if now - self.ticked_at > LAPSE_S:
+            return f"its loop stands still for {LAPSE_S:g} s"
+        if self.round_at is None:
+            if now - self.started_at > START_S:
+                return f"no start within {START_S:g} s ({self.error or 'no answer'})"
+        elif now - self.round_at > BALANCE_LAPSE_S:
+            return f"no load balancing for {BALANCE_LAPSE_S:g} s ({self.error or 'no answer'})"
+        return self._lapsed_partition(now) or self._spinning(now)
 
-def lapsed(pulse: Pulse, now: float) -> str | None:
-    """What of a receiver shows no sign of life, at a monotonic time; None when all does."""
-    if now - pulse.ticked_at > LAPSE_S:
-        return f"its loop stands still for {LAPSE_S:g} s"
-    if pulse.round_at is None:
-        if now - pulse.started_at > START_S:
-            return f"no start within {START_S:g} s ({pulse.error or 'no answer'})"
-    elif now - pulse.round_at > BALANCE_LAPSE_S:
-        return f"no load balancing for {BALANCE_LAPSE_S:g} s ({pulse.error or 'no answer'})"
-    return _lapsed_partition(pulse, now) or _spinning(pulse, now)
+    def _lapsed_partition(self, now: float) -> str | None:
+        for partition, beat in list(self.partitions.items()):
+            if now - beat > LAPSE_S and partition not in self.blocked:
+                return f"partition {partition} did not call back for {LAPSE_S:g} s"
+        for partition, rounds in list(self.unread.items()):
+            if rounds > UNREAD_ROUNDS_MAX:
+                why = self.failing.get(partition, "no answer")
+                return f"partition {partition} is ours and not read ({why})"
+        return None
 
+    def _spinning(self, now: float) -> str | None:
+        quiet_s = now - self.quiet_since
+        if quiet_s > SPIN_S and self.quiet_cpu_s > SPIN_CPU * quiet_s:
+            cpu = self.quiet_cpu_s / quiet_s
+            return f"it used {cpu:.0%} of a core for {quiet_s:.0f} s for nothing"
+        return None
 
-def _lapsed_partition(pulse: Pulse, now: float) -> str | None:
-    for partition, beat in list(pulse.partitions.items()):
-        if now - beat > LAPSE_S and partition not in pulse.blocked:
-            return f"partition {partition} did not call back for {LAPSE_S:g} s"
-    for partition, rounds in list(pulse.unread.items()):
-        if rounds > UNREAD_ROUNDS_MAX:
-            why = pulse.failing.get(partition, "no answer")
-            return f"partition {partition} is ours and not read ({why})"
-    return None
+    def unready(self, before: str | None) -> str | None:
+        """Why hub events do not flow, for people; None if they do.
 
-
-def _spinning(pulse: Pulse, now: float) -> str | None:
-    quiet_s = now - pulse.quiet_since
-    if quiet_s > SPIN_S and pulse.quiet_cpu_s > SPIN_CPU * quiet_s:
-        return (
-            f"it used {pulse.quiet_cpu_s / quiet_s:.0%} of a core for {quiet_s:.0f} s for nothing"
-        )
-    return None
+        ``before`` is why the receiver before this one ended, if there was one.
+        """
+        if not self.balanced:
+            return f"connecting: {self.error or before or 'no answer yet'}"
+        for partition, why in sorted({**self.failing, **self.unopened}.items()):
+            return f"partition {partition} is not read: {why}"
+        return None

@@ -14,7 +14,8 @@ from azure.eventhub.aio import PartitionContext
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
 from aks_audit.config.settings import load
 from aks_audit.errors import Retryable
-from aks_audit.hub.handover import REST_MAX_S, Handover, Rest
+from aks_audit.hub.handover import Handover
+from aks_audit.hub.ownership import BACKOFF_MAX_S, StoreBackoff
 from aks_audit.hub.receiver import Receiver, Wiring
 from aks_audit.hub.watchdog import BALANCE_LAPSE_S
 from aks_audit.model import Position
@@ -52,7 +53,7 @@ class Trio:
             release=self._release,
         )
         self.receiver = Receiver(HUB, wiring)
-        self.receiver._starts["0"] = self.stored
+        self.receiver._starts._known["0"] = self.stored
 
     async def _start(self, _: str, __: Position) -> Position:
         return self.stored
@@ -127,7 +128,7 @@ def test_what_an_old_claim_brings_late_is_no_progress_of_the_new_one(other: Trio
 
 
 def test_a_claim_behind_the_sdk_s_start_is_refused(other: Trio) -> None:
-    other.receiver._starts["0"] = Position(150, "150")
+    other.receiver._starts._known["0"] = Position(150, "150")
     other.stored = Position(100, "100")
 
     async def main() -> None:
@@ -177,23 +178,23 @@ def test_another_replica_s_first_checkpoint_is_where_we_start(other: Trio) -> No
 
 def test_a_store_that_fails_is_asked_each_round_while_ownership_lasts_then_seldom() -> None:
     now = 0.0
-    rest = Rest(lambda: now)
+    backoff = StoreBackoff(lambda: now)
     asked: list[float] = []
     for number in range(60):
         now = number * 11.0
         try:
-            rest.check()
+            backoff.check()
         except Retryable:
             continue
         asked.append(now)
-        rest.failed(Retryable("no route to host"))
+        backoff.failed(Retryable("no route to host"))
     early = [at for at in asked if at <= BALANCE_LAPSE_S]
     assert early == [0.0, 11.0, 22.0, 33.0, 44.0, 55.0]
     gaps = [after - before for before, after in pairwise(asked[6:])]
-    assert max(gaps) <= REST_MAX_S + 11
-    assert min(gaps[2:]) >= 0.7 * REST_MAX_S
-    rest.worked()
-    now += REST_MAX_S
-    rest.check()
-    rest.failed(Retryable("no route to host"))
-    rest.check()
+    assert max(gaps) <= BACKOFF_MAX_S + 11
+    assert min(gaps[2:]) >= 0.7 * BACKOFF_MAX_S
+    backoff.worked()
+    now += BACKOFF_MAX_S
+    backoff.check()
+    backoff.failed(Retryable("no route to host"))
+    backoff.check()

@@ -26,8 +26,7 @@ from aks_audit.hub.watchdog import (
     SPIN_S,
     START_S,
     UNREAD_ROUNDS_MAX,
-    Pulse,
-    lapsed,
+    Watchdog,
 )
 from aks_audit.model import START_OF_STREAM, HubEvent, Position
 from aks_audit.ops.health import Health
@@ -44,83 +43,83 @@ from tests.helpers import (
 from tests.rig import Rig, audit_bodies
 
 
-def well(now: float) -> Pulse:
-    """A pulse of which all is well at a time."""
-    pulse = Pulse()
-    pulse.started_at = pulse.ticked_at = pulse.round_at = pulse.quiet_since = now
-    pulse.partitions = {"0": now, "1": now}
-    return pulse
+def well(now: float) -> Watchdog:
+    """A watchdog of a receiver of which all is well at a time."""
+    watchdog = Watchdog()
+    watchdog.started_at = watchdog.ticked_at = watchdog.round_at = watchdog.quiet_since = now
+    watchdog.partitions = {"0": now, "1": now}
+    return watchdog
 
 
 def test_a_receiver_that_is_well_does_not_lapse() -> None:
-    assert lapsed(well(1000.0), 1000.0 + LAPSE_S) is None
+    assert well(1000.0).lapsed(1000.0 + LAPSE_S) is None
 
 
 def test_a_loop_that_stands_still_lapses() -> None:
-    assert "its loop stands still" in str(lapsed(well(1000.0), 1001.0 + LAPSE_S))
+    assert "its loop stands still" in str(well(1000.0).lapsed(1001.0 + LAPSE_S))
 
 
-def ticking(now: float) -> Pulse:
-    pulse = well(1000.0)
-    pulse.ticked_at = now
-    pulse.partitions = dict.fromkeys(pulse.partitions, now)
-    return pulse
+def ticking(now: float) -> Watchdog:
+    watchdog = well(1000.0)
+    watchdog.ticked_at = now
+    watchdog.partitions = dict.fromkeys(watchdog.partitions, now)
+    return watchdog
 
 
 def test_a_start_that_takes_too_long_lapses_with_its_reason() -> None:
     now = 1001.0 + START_S
-    pulse = ticking(now)
-    pulse.round_at, pulse.error = None, "AuthenticationError: no"
-    assert lapsed(pulse, now - 2) is None
-    assert "no start within 60 s (AuthenticationError: no)" in str(lapsed(pulse, now))
+    watchdog = ticking(now)
+    watchdog.round_at, watchdog.error = None, "AuthenticationError: no"
+    assert watchdog.lapsed(now - 2) is None
+    assert "no start within 60 s (AuthenticationError: no)" in str(watchdog.lapsed(now))
 
 
 def test_load_balancing_that_stands_still_lapses() -> None:
     now = 1001.0 + BALANCE_LAPSE_S
-    assert "no load balancing" in str(lapsed(ticking(now), now))
+    assert "no load balancing" in str(ticking(now).lapsed(now))
 
 
 def test_a_partition_that_does_not_call_back_lapses_unless_it_waits_for_room() -> None:
-    pulse = well(1000.0)
-    pulse.ticked_at = pulse.partitions["0"] = now = 1001.0 + LAPSE_S
-    assert "partition 1 did not call back" in str(lapsed(pulse, now))
-    pulse.blocked.add("1")
-    assert lapsed(pulse, now) is None
+    watchdog = well(1000.0)
+    watchdog.ticked_at = watchdog.partitions["0"] = now = 1001.0 + LAPSE_S
+    assert "partition 1 did not call back" in str(watchdog.lapsed(now))
+    watchdog.blocked.add("1")
+    assert watchdog.lapsed(now) is None
 
 
 def test_a_partition_that_is_owned_and_never_read_lapses() -> None:
-    pulse = Pulse()
-    pulse.round_began()
+    watchdog = Watchdog()
+    watchdog.round_began()
     for _ in range(UNREAD_ROUNDS_MAX):
-        pulse.owns({"0", "1"})
-        pulse.claimed("0")
-    assert lapsed(pulse, time.monotonic()) is None
-    pulse.failed("1", "no such checkpoint")
-    pulse.owns({"0", "1"})
+        watchdog.owns({"0", "1"})
+        watchdog.claimed("0")
+    assert watchdog.lapsed(time.monotonic()) is None
+    watchdog.failed("1", "no such checkpoint")
+    watchdog.owns({"0", "1"})
     assert "partition 1 is ours and not read (no such checkpoint)" in str(
-        lapsed(pulse, time.monotonic())
+        watchdog.lapsed(time.monotonic())
     )
-    pulse.owns({"0"})
-    assert lapsed(pulse, time.monotonic()) is None
-    assert not pulse.failing
+    watchdog.owns({"0"})
+    assert watchdog.lapsed(time.monotonic()) is None
+    assert not watchdog.failing
 
 
 def test_a_core_used_up_without_events_lapses() -> None:
-    pulse = Pulse()
-    pulse.ticked(5.0)
-    start = pulse.quiet_since
+    watchdog = Watchdog()
+    watchdog.ticked(5.0)
+    start = watchdog.quiet_since
     later = start + SPIN_S + 1
-    pulse.ticked(5.0 + SPIN_S)
-    assert "of a core" in str(_spins(pulse, later))
-    pulse.called_back("0", events=3)
-    pulse.ticked(5.0 + SPIN_S)
-    assert _spins(pulse, later) is None
+    watchdog.ticked(5.0 + SPIN_S)
+    assert "of a core" in str(_spins(watchdog, later))
+    watchdog.called_back("0", events=3)
+    watchdog.ticked(5.0 + SPIN_S)
+    assert _spins(watchdog, later) is None
 
 
-def _spins(pulse: Pulse, now: float) -> str | None:
-    pulse.ticked_at = pulse.round_at = now
-    pulse.partitions.clear()
-    return lapsed(pulse, now)
+def _spins(watchdog: Watchdog, now: float) -> str | None:
+    watchdog.ticked_at = watchdog.round_at = now
+    watchdog.partitions.clear()
+    return watchdog.lapsed(now)
 
 
 class FakeReceiver:
@@ -130,7 +129,7 @@ class FakeReceiver:
     made: list["FakeReceiver"]
 
     def __init__(self, *_: object) -> None:
-        self.pulse = Pulse()
+        self.watchdog = Watchdog()
         self.released = threading.Event()
         self.made.append(self)
 
@@ -142,7 +141,7 @@ class FakeReceiver:
 
 
 def hang(receiver: FakeReceiver) -> None:
-    receiver.pulse.ticked_at -= 2 * LAPSE_S
+    receiver.watchdog.ticked_at -= 2 * LAPSE_S
     receiver.released.wait(60)
 
 

@@ -10,8 +10,8 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from aks_audit.checkpoints.sqlite import SqliteStore
-from aks_audit.hub.handover import BridgedStore
-from aks_audit.hub.watchdog import Pulse
+from aks_audit.hub.ownership import SdkStore
+from aks_audit.hub.watchdog import Watchdog
 
 HUB = ("namespace", "hub", "group")
 
@@ -40,16 +40,16 @@ def ownership(partition: str, **more: Any) -> dict[str, Any]:
     return {**dict(names), "partition_id": partition, "owner_id": "us", **more}
 
 
-async def close_within_a_round(bridged: BridgedStore, store: SlowStore) -> None:
-    first = list(await bridged.claim_ownership([ownership("0"), ownership("1")]))
+async def close_within_a_round(sdk_store: SdkStore, store: SlowStore) -> None:
+    first = list(await sdk_store.claim_ownership([ownership("0"), ownership("1")]))
     store.slow = True
-    renewing = asyncio.create_task(bridged.claim_ownership(first))
+    renewing = asyncio.create_task(sdk_store.claim_ownership(first))
     await asyncio.to_thread(store.reached.wait, 30)
     # As the SDK does it: under the ETag of the round before.
-    released = await bridged.claim_ownership([{**first[0], "owner_id": ""}])
+    released = await sdk_store.claim_ownership([{**first[0], "owner_id": ""}])
     assert not list(released)
     renewing.cancel()
-    releasing = asyncio.create_task(bridged.release())
+    releasing = asyncio.create_task(sdk_store.release())
     store.go_on.set()
     await releasing
 
@@ -63,8 +63,8 @@ async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) ->
     other = ownership("2", owner_id="somebody else")
     store.claim_ownership([other])
     async with BlockingPortal() as portal:
-        bridged = BridgedStore(store, portal, nothing, Pulse())
-        await trio.to_thread.run_sync(asyncio.run, close_within_a_round(bridged, store))
+        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        await trio.to_thread.run_sync(asyncio.run, close_within_a_round(sdk_store, store))
     owners = {each["partition_id"]: each["owner_id"] for each in store.list_ownership(*HUB)}
     assert owners == {"0": "", "1": "", "2": "somebody else"}
 
@@ -72,6 +72,6 @@ async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) ->
 async def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "checkpoints")
     async with BlockingPortal() as portal:
-        bridged = BridgedStore(store, portal, nothing, Pulse())
-        await trio.to_thread.run_sync(asyncio.run, bridged.release())
+        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        await trio.to_thread.run_sync(asyncio.run, sdk_store.release())
     assert not (tmp_path / "checkpoints").exists()

@@ -1,0 +1,194 @@
+"""The SDK's view of our checkpoint store, for its load balancing and its start positions.
+
+The store is synchronous and belongs to trio; the SDK's client is asyncio's. Each call goes over
+the bridge to a worker thread, so a store that hangs does not hold up the client's loop.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+import trio
+from anyio.from_thread import BlockingPortal
+from azure.eventhub import CheckpointStore
+from azure.eventhub.aio import CheckpointStore as AsyncCheckpointStore
+
+from ..errors import Retryable
+from ..storage import call
+from .handover import on_trio
+from .watchdog import BALANCE_LAPSE_S, BALANCE_S
+
+BACKOFF_MAX_S = 60.0
+"""The longest a store that fails is not asked by the load balancing."""
+
+Listed = Callable[[list[dict[str, Any]], set[str]], Awaitable[list[dict[str, Any]]]]
+"""async (checkpoints of the store, partitions that are ours) -> checkpoints for the SDK"""
+
+
+class BalancingObserver(Protocol):
+    """Wants to know how the load balancing goes; is told on the SDK's thread."""
+
+    def round_began(self) -> None:
+        """A round begins, whether or not it will claim anything."""
+
+    def round_worked(self) -> None:
+        """The store has answered."""
+
+    def owns(self, partitions: set[str]) -> None:
+        """These partitions are ours."""
+
+
+class StoreBackoff:
+    """Whether a store that fails is to be asked again.
+
+    For as long as ownership outlives the outage each round asks, so as to renew it. After that
+    there is nothing left to lose by waiting, and a store that is overloaded recovers sooner when
+    all replicas wait.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failing_since: float | None = None
+        self._pause_s = BALANCE_S
+        self._until = 0.0
+        self._reason = ""
+
+    def check(self) -> None:
+        """Raise Retryable while the store is not to be asked."""
+        if self._clock() < self._until:
+            raise Retryable(self._reason)
+
+    def failed(self, fault: Retryable) -> None:
+        """Note that the store failed."""
+        now = self._clock()
+        self._reason = fault.reason
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since < BALANCE_LAPSE_S:
+            return
+        self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
+        # Replicas whose store went away together are not to come back together.
+        self._until = now + self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311
+
+    def worked(self) -> None:
+        """Note that the store answered."""
+        self._failing_since, self._pause_s = None, BALANCE_S
+
+
+class SdkStore(AsyncCheckpointStore):
+    """A synchronous checkpoint store, as the SDK's asyncio client wants to see it.
+
+    Args:
+        store: The store; its calls block.
+        portal: The way to trio, where the calls are made.
+        listed: Is given the checkpoints that the SDK asked for, and the partitions that are
+            ours, and returns what the SDK gets. Called on the SDK's thread.
+        observer: Is told of each round of load balancing.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        portal: BlockingPortal,
+        listed: Listed,
+        observer: BalancingObserver,
+    ) -> None:
+        self._store = store
+        self._portal = portal
+        self._listed = listed
+        self._observer = observer
+        self._limiter = trio.CapacityLimiter(4)
+        self._claims = threading.Lock()
+        """Held while partitions are claimed or released, which happens on worker threads."""
+        self._last_claim: dict[str, Any] | None = None
+        self._backoff = StoreBackoff()
+        self._owned: set[str] = set()
+        self._claiming = True
+
+    async def _call(self, function: Callable[..., Iterable[dict[str, Any]]], *args: Any) -> Any:
+        return list(await on_trio(self._portal, call, self._limiter, function, *args))
+
+    async def _balance(self, function: Callable[..., Iterable[dict[str, Any]]], *args: Any) -> Any:
+        try:
+            return await self._call(function, *args)
+        except Retryable as fault:
+            self._backoff.failed(fault)
+            raise
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
+    ) -> Iterable[dict[str, Any]]:
+        """The ownership of all partitions. Raises Retryable; the SDK tries again."""
+        # Each round of load balancing begins with this call.
+        self._observer.round_began()
+        self._backoff.check()
+        if not self._claiming:  # the last round found nothing to claim nor to renew
+            self._own(set())
+        owned: list[dict[str, Any]] = await self._balance(
+            self._store.list_ownership, fully_qualified_namespace, eventhub_name, consumer_group
+        )
+        self._observer.round_worked()
+        self._claiming = False
+        return owned
+
+    def _own(self, partitions: set[str]) -> None:
+        self._owned = partitions
+        self._observer.owns(partitions)
+
+    async def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **_: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Claim or renew partitions; returns those that are ours now. Raises Retryable."""
+        wanted = list(ownership_list)
+        if not all(ownership["owner_id"] for ownership in wanted):
+            # The release of one partition: not part of a round, and not to be put off.
+            return await self._call(self._store.claim_ownership, wanted)  # type: ignore[no-any-return]
+        self._claiming = True
+        self._last_claim = wanted[-1]
+        claimed: list[dict[str, Any]] = await self._balance(self._claim, wanted)
+        self._backoff.worked()
+        self._own({ownership["partition_id"] for ownership in claimed})
+        return claimed
+
+    def _claim(self, wanted: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        with self._claims:
+            return list(self._store.claim_ownership(wanted))
+
+    async def release(self) -> None:
+        """Release what the SDK has left ours when it closed. Raises Retryable.
+
+        It releases what its last round of load balancing came back with. It knows nothing of a
+        round that was under way meanwhile, and the store takes no release under an ETag that
+        this round has replaced.
+        """
+        if self._last_claim is not None:
+            await self._call(self._release, self._last_claim)
+
+    def _release(self, ours: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        hub = (ours["fully_qualified_namespace"], ours["eventhub_name"], ours["consumer_group"])
+        with self._claims:
+            left = [
+                {**ownership, "owner_id": ""}
+                for ownership in self._store.list_ownership(*hub)
+                if ownership["owner_id"] == ours["owner_id"]
+            ]
+            return list(self._store.claim_ownership(left))
+
+    async def list_checkpoints(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
+    ) -> Iterable[dict[str, Any]]:
+        """The checkpoints from which the SDK starts the partitions. Raises Retryable."""
+        checkpoints = await self._call(
+            self._store.list_checkpoints, fully_qualified_namespace, eventhub_name, consumer_group
+        )
+        return await self._listed(checkpoints, self._owned)
+
+    async def update_checkpoint(self, checkpoint: dict[str, Any], **_: Any) -> None:
+        """Write a checkpoint. Raises Retryable.
+
+        The SDK does so only when a callback asks it to, and ours do not: `Checkpointer` writes
+        what the ledger says.
+        """
+        await on_trio(self._portal, call, self._limiter, self._store.update_checkpoint, checkpoint)

@@ -1,0 +1,29 @@
+import pytest
+from azure.eventhub.aio import EventHubConsumerClient
+
+from aks_audit.errors import Fatal
+from aks_audit.hub import sdk
+
+
+@pytest.mark.parametrize("name", sdk.PRIVATE_NAMES)
+def test_the_sdk_has_the_private_names_that_are_relied_on(name: str) -> None:
+    assert sdk._is_there(name), (
+        f"azure-eventhub no longer has {name}: read what took its place, mend"
+        " aks_audit/hub/sdk.py, and only then raise the pin in pyproject.toml"
+    )
+
+
+def test_a_private_name_that_is_gone_ends_the_start_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sdk.check_private_names()
+    monkeypatch.delattr(EventHubConsumerClient, "_create_consumer")
+    with pytest.raises(Fatal, match=r"EventHubConsumerClient\._create_consumer.*pyproject"):
+        sdk.check_private_names()
+
+
+@pytest.mark.parametrize(
+    "name", ["azure.eventhub._no_such_module:Name", "azure.eventhub.aio:EventHubConsumerClient._no"]
+)
+def test_a_name_that_is_not_there_is_seen(name: str) -> None:
+    assert not sdk._is_there(name)
