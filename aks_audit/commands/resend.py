@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry
 from ..audit.annotate import name_cluster
 from ..audit.event import judge
 from ..audit.unpack import unpack
-from ..config.routes import Router
 from ..config.settings import Config, Exhausted, SinkConfig
 from ..deadletters.letter import DeadLetter, encode
 from ..deadletters.store import Store
 from ..delivery.circuit_breaker import CircuitBreaker
 from ..delivery.destination import limiter_of, sinks
 from ..delivery.retry import Retrying
+from ..delivery.router import Router
 from ..delivery.webhook import LIST_OVERHEAD, Webhook, open_webhook
 from ..errors import Fatal, Rejected, Retryable
 from ..model import AuditEvent

@@ -12,9 +12,10 @@ import msgspec
 
 from ..audit.annotate import name_cluster
 from ..audit.unpack import unpack
-from ..config.routes import DEFAULT, Router
+from ..config.routes import DEFAULT
 from ..config.settings import EventsConfig
 from ..model import FAULTS, AuditEvent, HubEvent, Skip, Skipped
+from .router import Router
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
