@@ -41,7 +41,7 @@ async def forward(config: Config) -> None:
     """Forward until SIGTERM or SIGINT, then shut down in order. Raises Fatal."""
     give_back_large_blocks()
     metrics, health, ledger = Metrics(), Health(), Ledger()
-    store = checkpoint_store.open_store(config.checkpoint)
+    store = checkpoint_store.open_store(config.checkpoint.location)
     checkpointer = Checkpointer(store, config.hub, ledger, metrics.checkpoints)
     letters = dead_letter_store.open_store(config.dead_letters, config.hub)
     destinations = open_destinations(config, letters, metrics)

@@ -8,14 +8,13 @@ and the load balancing all react in the same way to a store that fails.
 import sqlite3
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 from azure.core.exceptions import AzureError
 from azure.storage.blob import ContainerClient
 
-from .config.settings import Secret
+from .config.settings import BlobLocation
 from .errors import Retryable, describe
 
 # With the SDK's defaults a store that refuses connections blocks a call for 87 s, a silent
@@ -34,13 +33,13 @@ STORE_ERRORS = (AzureError, sqlite3.Error, OSError)
 T = TypeVar("T")
 
 
-def open_container(
-    connection_string: Secret, container: str, ca_file: Path | None
-) -> ContainerClient:
-    """The container; does no I/O. ``ca_file`` holds the authorities to trust, if not the usual."""
-    verify: dict[str, Any] = {"connection_verify": str(ca_file)} if ca_file is not None else {}
+def open_container(location: BlobLocation) -> ContainerClient:
+    """Make the client of a container; does no I/O."""
+    options = dict(TIMEOUTS)
+    if location.ca_file is not None:
+        options["connection_verify"] = str(location.ca_file)
     return ContainerClient.from_connection_string(
-        connection_string.reveal(), container, **TIMEOUTS, **verify
+        location.connection_string.reveal(), location.container, **options
     )
 
 

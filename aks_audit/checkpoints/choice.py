@@ -1,18 +1,16 @@
 """Which checkpoint store the configuration names."""
 
-from ..config.settings import CheckpointConfig
+from ..config.settings import BlobLocation, CheckpointLocation, SqliteFile
 from ..storage import open_container
 from .blob import BlobStore
 from .sqlite import SqliteStore
 from .store import Store
 
 
-def open_store(config: CheckpointConfig) -> Store:
-    """The store that the configuration names; does no I/O."""
-    if config.file is not None:
-        return SqliteStore(config.file)
-    if config.blob_connection_string is None:
-        raise ValueError("neither a checkpoint file nor Blob Storage is configured")
-    return BlobStore(
-        open_container(config.blob_connection_string, config.container, config.ca_file)
-    )
+def open_store(location: CheckpointLocation) -> Store:
+    """Make the store at a location; does no I/O."""
+    match location:
+        case SqliteFile(path):
+            return SqliteStore(path)
+        case BlobLocation():
+            return BlobStore(open_container(location))

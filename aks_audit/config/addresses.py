@@ -1,9 +1,9 @@
-"""Azure's connection strings and the sink's URL: checked before anything is sent anywhere.
+"""Azure's connection strings and the sink's URL, checked before the program connects to anything.
 
 The SDKs check little and say less ("Connection string is either blank or malformed."), some of it
-only at the first request, and importing them takes longer than all the rest of the start. So the
-rules are spelt here; the tests hold them against the SDKs' own parsers. As in envparse a ValueError
-says what is wrong and never repeats any of the text, which is secret.
+only at the first request, and importing them takes longer than the rest of the start. So the rules
+stand here; the tests compare them with the SDKs' own parsers. As in `parsers`, a ValueError says
+what is wrong and never repeats any of the text, which is secret.
 """
 
 import base64
@@ -28,8 +28,8 @@ _STORAGE_KEYS = frozenset(
 _HUB_KEYS = frozenset({"endpoint", "sharedaccesskeyname", "sharedaccesskey", "entitypath"})
 _SECRET_KEYS = ("sharedaccesskey", "accountkey", "sharedaccesssignature")
 
-# What UseDevelopmentStorage=true stands for. Python's storage SDK does not know the shorthand.
-# Account and key are published constants of Microsoft's storage emulator, not anybody's secret.
+# What UseDevelopmentStorage=true stands for: Python's storage SDK does not know that setting.
+# Account and key are published constants of Microsoft's storage emulator, not a secret.
 _DEVELOPMENT_STORAGE = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
@@ -44,9 +44,9 @@ class HubAddress:
     connection_string: Secret
     """As it was given."""
     namespace: str
-    """The endpoint's authority, as the SDK sees it."""
+    """Host and port of the endpoint, as the SDK reads them."""
     entity_path: str | None
-    """The hub, where the string names one."""
+    """The event hub; None where the string does not name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,20 @@ class SinkUrl:
     display: str
     """Without user information, query and fragment."""
     has_path: bool
-    """Whether it names more than a host."""
+    """Whether anything but "/" follows the host."""
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """Split as the SDKs do, with the names in lower case."""
+    """Split the text as the SDKs do; the names become lower case."""
     if not text.isascii() or not text.isprintable():
         invalid("holds a line break or a character outside ASCII (a typographic quote or dash?)")
     if "=" not in text.rstrip("="):
-        invalid("is no list of Name=value pairs joined by ';' (is it still base64-encoded?)")
+        invalid("is not a list of Name=value pairs joined by ';' (is it still base64-encoded?)")
     found: dict[str, str] = {}
     for part in text.rstrip(";").split(";"):
         name, equals, value = part.partition("=")
         if not (name and equals and value):
-            invalid("is no list of Name=value pairs joined by ';' (was it cut?)")
+            invalid("is not a list of Name=value pairs joined by ';' (was it cut?)")
         if name.lower() in found:
             invalid("gives the same name twice")
         found[name.lower()] = value
@@ -79,7 +79,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _flag(pairs: dict[str, str], name: str, shown: str) -> bool:
-    """Read a flag; the SDK takes anything but a lower-case "true" for false, silently."""
+    """Read a flag. The SDK silently takes everything but a lower-case "true" for false."""
     value = pairs.get(name, "false")
     if value not in {"true", "false"}:
         invalid(f"has {shown} that is neither true nor false, in lower case")
@@ -87,7 +87,7 @@ def _flag(pairs: dict[str, str], name: str, shown: str) -> bool:
 
 
 def hub_connection_string(text: str) -> HubAddress:
-    """Check an Event Hubs connection string."""
+    """Check an Event Hubs connection string. Raises ValueError."""
     pairs = _pairs(text)
     if pairs.keys() & _STORAGE_KEYS:
         invalid("is a storage account's connection string, not an Event Hubs namespace's")
@@ -120,7 +120,7 @@ def _check_hub_key(pairs: dict[str, str]) -> None:
 
 
 def blob_connection_string(text: str) -> Secret:
-    """Check a storage account's connection string."""
+    """Check a storage account's connection string. Raises ValueError."""
     pairs = _pairs(text)
     if _flag(pairs, "usedevelopmentstorage", "a UseDevelopmentStorage"):
         return Secret(_DEVELOPMENT_STORAGE)
@@ -166,7 +166,7 @@ def _check_blob_endpoint(pairs: dict[str, str]) -> None:
 
 
 def _split(text: str) -> SplitResult:
-    # urlsplit drops tabs and line breaks in silence, so they have to be looked for first.
+    # urlsplit silently drops tabs and line breaks, so this check comes first.
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         invalid("holds a blank, a backslash or a character outside ASCII: percent-encode it")
     try:
@@ -178,13 +178,14 @@ def _split(text: str) -> SplitResult:
     if not is_authority(parts.netloc.rpartition("@")[2]):
         invalid("has no host, or something beside host and port where they belong")
     if "@" in text.partition("://")[2].partition(parts.netloc)[2]:
-        # A password with a bare "/", "?" or "#" ends the host early, and would show as a path.
+        # A "/", "?" or "#" within a password ends the host early: the rest of the password would
+        # count as the path, and would be shown.
         invalid("holds an @ after the host: percent-encode it, and '/', '?', '#' in a password")
     return parts
 
 
 def sink_url(text: str) -> SinkUrl:
-    """Check the URL that is posted to."""
+    """Check the URL that is posted to. Raises ValueError."""
     parts = _split(text)
     host = parts.netloc.rpartition("@")[2]
     return SinkUrl(
@@ -193,7 +194,7 @@ def sink_url(text: str) -> SinkUrl:
 
 
 def sensitive_in_connection_string(secret: Secret) -> Iterator[str]:
-    """Give what must not be shown of a connection string: the whole, its key or signature."""
+    """Yield what must not be shown of a connection string: the whole, its key or signature."""
     text = secret.reveal()
     yield text
     for name, value in _pairs(text).items():
@@ -203,12 +204,12 @@ def sensitive_in_connection_string(secret: Secret) -> Iterator[str]:
 
 
 def sensitive_in_url(secret: Secret) -> Iterator[str]:
-    """Give what must not be shown of a URL: the whole, the password and the query's values."""
+    """Yield what must not be shown of a URL: the whole, the password and the query's values."""
     parts = urlsplit(secret.reveal())
     userinfo, _, _ = parts.netloc.rpartition("@")
     if userinfo or parts.query:
         yield secret.reveal()
-    password = userinfo.partition(":")[2] or userinfo  # a token may stand alone, without a name
+    password = userinfo.partition(":")[2] or userinfo  # a token may stand without a user name
     yield from {password, unquote(password)}
     for _, value in parse_qsl(parts.query):
         yield from {value, quote(value, safe="")}

@@ -1,7 +1,7 @@
 """From the environment to parsed values: finds each variable, reads its file, collects problems.
 
-A problem never ends the reading: whoever deploys wants all of them at once. Whatever is unsure (a
-name that only looks like one of ours) becomes a warning instead.
+A problem never ends the reading, because whoever deploys wants to see all problems at once. What
+may be a mistake (a name that looks like one of ours) becomes a warning instead.
 """
 
 import difflib
@@ -17,30 +17,32 @@ T = TypeVar("T")
 
 _TWIN = "_FILE"
 _MAX_FILE_BYTES = 64 << 10
-"""No value is nearly as long; a wrong path might name something without an end."""
-_ALIKE = 0.84
-"""How alike two names have to be: just enough for POSTMAXRETRY to be taken for POSTMAXRETRIES."""
+"""Every real value is much shorter; a wrong path may name something without an end."""
+_SIMILAR = 0.84
+"""How similar a name has to be to one of ours, so that POSTMAXRETRY still means POSTMAXRETRIES."""
 _SHOWN = re.compile(r"[A-Za-z0-9_ .:+$\[\]-]{1,24}")
-"""What is repeated of a wrong value. A key in the wrong variable is longer or has other signs."""
+"""Which wrong values a message repeats. A key in the wrong variable does not look like this: it is
+longer or has other characters."""
 _PLACEHOLDER = re.compile(r"<[A-Za-z][^<>]*>")
-"""What .envrc.example holds where a value has to be filled in."""
+"""What stands in .envrc.example where a value has to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What was read; asked by the variable, so that the type comes along."""
+    """What was read. It is asked by variable, so that each answer has that variable's type."""
 
     parsed: dict[str, Any] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
-    """The variables that were set, be it wrongly."""
+    """The names of the variables that were set, including those with a wrong value."""
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __getitem__(self, variable: Variable[T]) -> T:
+        """Return the value. Raises KeyError if it is wrong, or not set and without a default."""
         return cast("T", self.parsed[variable.name])
 
     def find(self, variable: Variable[T]) -> T | None:
-        """Give the value, or None where there is none or a wrong one."""
+        """Return the value, or None where ``values[variable]`` raises KeyError."""
         return cast("T | None", self.parsed.get(variable.name))
 
     def report(self, variable: Variable[Any], wrong: str) -> None:
@@ -63,7 +65,7 @@ def read(environ: Mapping[str, str]) -> Values:
 
 
 def _spellings(environ: Mapping[str, str]) -> dict[str, set[str]]:
-    """Gather the values by upper-case name; blank ones count as not set, as manifests use them."""
+    """Collect the values by upper-case name; blank ones count as not set, as manifests use them."""
     found: dict[str, set[str]] = {}
     for name, text in environ.items():
         if name.isascii() and text.strip():
@@ -72,7 +74,7 @@ def _spellings(environ: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def _find(variable: Variable[Any], spellings: Mapping[str, set[str]], values: Values) -> str | None:
-    """Give the text of a variable, from itself or from its file."""
+    """Return the text of a variable, from the environment or from its file."""
     texts = spellings.get(variable.name, set())
     files = spellings.get(variable.name + _TWIN, set())
     if texts or files:
@@ -97,9 +99,9 @@ def _report_file(variable: Variable[Any], wrong: str, values: Values) -> None:
 
 
 def _read_file(variable: Variable[Any], name: str, values: Values) -> str | None:
-    """Read the twin's file. Its name is not repeated: it may be the secret itself, misplaced."""
+    """Read the file of the twin. No message repeats its path: that may be a misplaced secret."""
     try:
-        # Only a regular file: opening a pipe would wait for a writer for ever.
+        # Only a regular file: opening a pipe would wait for a writer, perhaps for ever.
         if not Path(name).is_file():
             raise FileNotFoundError(0, "no such file")
         with Path(name).open("rb") as file:
@@ -135,21 +137,21 @@ def _parse(variable: Variable[Any], text: str, values: Values) -> None:
 def _default(variable: Variable[Any], values: Values) -> None:
     if variable.required:
         values.report(variable, "is not set")
-        return
-    default = variable.default
-    values.parsed[variable.name] = None if default is None else variable.parse(default)
+    elif variable.default is not None:
+        values.parsed[variable.name] = variable.parse(variable.default)
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
-    """Name what is close to one of our names, and would otherwise be ignored without a word."""
+    """Warn of names that are close to one of ours: they would be ignored silently."""
     ours = [variable.name for variable in VARIABLES]
     warnings = []
     for name in sorted(environ):
         bare = name.upper().removesuffix(_TWIN)
         if bare in ours or not re.fullmatch(r"[A-Za-z0-9_]{4,48}", name):
             continue
-        close = difflib.get_close_matches(bare.replace("_", ""), ours, n=1, cutoff=_ALIKE)
-        # A slip seldom takes the first letter, which another program's CONTAINER_NAME lacks.
+        close = difflib.get_close_matches(bare.replace("_", ""), ours, n=1, cutoff=_SIMILAR)
+        # A typing error is seldom in the first letter. This keeps out names of other programs: a
+        # CONTAINER_NAME is close to BLOBCONTAINERNAME.
         if close and close[0][0] == bare[0]:
-            warnings.append(f"{name} is no variable of this program; is {close[0]} meant?")
+            warnings.append(f"{name} is not a variable of this program; do you mean {close[0]}?")
     return warnings

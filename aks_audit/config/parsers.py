@@ -1,9 +1,9 @@
 """The pure parsers that make the configuration's values from text.
 
-They stand apart from the table of variables so that each rule can be read, and tested, with
-nothing but a string. A parser returns the value or raises ValueError, whose message is the
-predicate of a sentence about the text ("is not a whole number"). No message repeats the text:
-only the caller knows whether it is a secret.
+They stand apart from the table of variables, so that each rule can be read and tested with nothing
+but a string. A parser returns the value or raises ValueError. The message is the second half of a
+sentence about the text ("is not a whole number"). It never repeats the text: only the caller knows
+whether that is a secret.
 """
 
 import ipaddress
@@ -17,12 +17,12 @@ from .values import Exhausted, LogFormat, LogLevel, StartAt, StartPosition
 
 
 def invalid(reason: str) -> NoReturn:
-    """Reject the text; reads better than a raise in the middle of an expression."""
+    """Raise ValueError, also in the middle of an expression."""
     raise ValueError(reason)
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """Whole numbers from low to high."""
+    """Make a parser of whole numbers from low to high, both included."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]{1,15}", text):
@@ -34,7 +34,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def rate(high: int) -> Callable[[str], float | None]:
-    """Events per second; 0 means no limit."""
+    """Make a parser of events per second; 0 means no limit and gives None."""
 
     def parse(text: str) -> float | None:
         if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
@@ -50,7 +50,7 @@ _DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 
 
 def duration(low_ms: int, high_ms: int) -> Callable[[str], float]:
-    """Milliseconds, or Go's notation ("500ms", "1m30s"); gives seconds."""
+    """Make a parser of milliseconds or Go's notation ("500ms", "1m30s"), which gives seconds."""
 
     def parse(text: str) -> float:
         if re.fullmatch(r"[0-9]{1,15}", text):
@@ -70,7 +70,7 @@ def duration(low_ms: int, high_ms: int) -> Callable[[str], float]:
 _BYTES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def size_text(size: int) -> str:
+def _size_text(size: int) -> str:
     """Write a size in the largest unit that divides it."""
     for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= scale and size % scale == 0:
@@ -79,7 +79,7 @@ def size_text(size: int) -> str:
 
 
 def size(low: int, high: int) -> Callable[[str], int]:
-    """Bytes, or KiB, MiB, GiB with or without a space; Kubernetes' Ki, Mi, Gi as well."""
+    """Make a parser of bytes or KiB, MiB, GiB (Kubernetes' Ki, Mi, Gi as well); gives bytes."""
 
     def parse(text: str) -> int:
         match = re.fullmatch(r"([0-9]{1,15}) ?(b?|[kmg]ib?)", text.lower())
@@ -87,14 +87,14 @@ def size(low: int, high: int) -> Callable[[str], int]:
             invalid("is not a size: bytes, or a whole number with KiB, MiB or GiB")
         number = int(match[1]) * _BYTES[match[2][:1]]
         if not low <= number <= high:
-            invalid(f"is outside {size_text(low)} to {size_text(high)}")
+            invalid(f"is outside {_size_text(low)} to {_size_text(high)}")
         return number
 
     return parse
 
 
 def boolean(text: str) -> bool:
-    """Take true, false, 1, 0, yes or no, in any case."""
+    """Read true, false, 1, 0, yes or no, in any case."""
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     value = values.get(text.lower())
     return invalid("is neither true nor false") if value is None else value
@@ -106,7 +106,7 @@ _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def hub_name(text: str) -> str:
-    """Azure's rule for event hubs: 1 to 256 characters."""
+    """Check an event hub's name by Azure's rule: 1 to 256 characters."""
     if not _HUB.fullmatch(text):
         invalid(
             "is not an event hub's name: letters, digits, '.', '-' and '_', "
@@ -116,7 +116,7 @@ def hub_name(text: str) -> str:
 
 
 def consumer_group(text: str) -> str:
-    """Azure's rule for consumer groups: 1 to 50 characters, or $Default."""
+    """Check a consumer group's name by Azure's rule: 1 to 50 characters, or $Default."""
     if text.lower() == "$default":
         return "$Default"
     if not _GROUP.fullmatch(text):
@@ -128,7 +128,7 @@ def consumer_group(text: str) -> str:
 
 
 def container_name(text: str) -> str:
-    """Azure's rule for blob containers."""
+    """Check a blob container's name by Azure's rule: 3 to 63 characters."""
     if not _CONTAINER.fullmatch(text):
         invalid(
             "is not a blob container's name: 3 to 63 lower-case letters, digits and single "
@@ -138,7 +138,7 @@ def container_name(text: str) -> str:
 
 
 def file_path(text: str) -> Path:
-    """Take a path that can be a file's."""
+    """Read a path whose last part can be a file's name."""
     if "\0" in text:
         invalid("holds a NUL character")
     if text.endswith("/") or Path(text).name in {"", ".."}:
@@ -152,7 +152,7 @@ _RFC3339 = re.compile(
 
 
 def start_position(text: str) -> StartPosition:
-    """One end of the partition, or a moment with its offset from UTC."""
+    """Read one end of the partition, or a time with its offset from UTC."""
     if text.lower() in set(StartAt):
         return StartAt(text.lower())
     if not _RFC3339.fullmatch(text):
@@ -160,11 +160,11 @@ def start_position(text: str) -> StartPosition:
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except ValueError:
-        invalid("is no date and time of the calendar")
+        invalid("is not a date and time of the calendar")
 
 
 def exhausted(text: str) -> Exhausted:
-    """Choose what follows the last retry."""
+    """Read what happens after the last retry."""
     try:
         return Exhausted(text.lower())
     except ValueError:
@@ -172,27 +172,27 @@ def exhausted(text: str) -> Exhausted:
 
 
 def cluster_name(text: str) -> bool:
-    """Whether the cluster's name is put into events."""
+    """Read whether the cluster's name is added to events."""
     if text.lower() not in {"off", "annotate"}:
         invalid("is neither off nor annotate")
     return text.lower() == "annotate"
 
 
 def log_level(text: str) -> LogLevel:
-    """One of logrus's names."""
+    """Read a level by its name in logrus."""
     name = text.upper()
     names = {"WARNING": LogLevel.WARN, **LogLevel.__members__}
     return names.get(name) or invalid("is none of panic, fatal, error, warn, info, debug and trace")
 
 
 def verbose_level(text: str) -> LogLevel:
-    """Sysdig's scale, on which each step adds one level."""
+    """Read a level as a number of Sysdig's scale, on which each step adds one level."""
     levels = {"1": LogLevel.ERROR, "2": LogLevel.WARN, "3": LogLevel.INFO, "4": LogLevel.DEBUG}
     return levels.get(text) or invalid("is not one of 1, 2, 3 and 4")
 
 
 def log_format(text: str) -> LogFormat:
-    """Lines for machines or for people."""
+    """Read json (for machines) or console (for people)."""
     if text.lower() not in get_args(LogFormat):
         invalid("is neither json nor console")
     return cast("LogFormat", text.lower())
@@ -204,7 +204,7 @@ _MAX_PORT = 65535
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name or an address, IPv6 without brackets."""
+    """Whether this is a host name or an IP address, IPv6 without brackets."""
     if ":" in text or re.fullmatch(r"[0-9.]+", text):
         try:
             ipaddress.ip_address(text)
@@ -221,7 +221,7 @@ def is_authority(text: str) -> bool:
 
 
 def listen_address(text: str) -> tuple[str, int]:
-    """Go's ":9000" (every IPv4 interface), "0.0.0.0:9000" or "[::1]:9000"."""
+    """Read host and port: Go's ":9000" (every IPv4 interface), "0.0.0.0:9000" or "[::1]:9000"."""
     full = f"0.0.0.0{text}" if text.startswith(":") else text  # noqa: S104 - as Go reads it
     host, colon, port = full.rpartition(":")
     if not colon or not port or not is_authority(full):

@@ -1,51 +1,54 @@
-"""The configuration: one frozen value made from the environment before anything else happens.
+"""The configuration: one frozen value, made from the environment before anything else happens.
 
-Everything the program can be told is read here, checked here and reported here, all problems at
-once, so that a wrong deployment fails at once and completely instead of one variable per restart.
-No other module reads the environment.
+All settings are read, checked and reported together, so that a wrong deployment fails at its first
+start and names everything that is wrong with it, instead of one variable per restart. No other
+module of the program reads the environment.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ..audit.filters import Filter
-from . import variables as env
+from . import variables
 from .addresses import sensitive_in_connection_string, sensitive_in_url
+from .checks import ca_file_problem, contradictions
 from .environment import Values, read
 from .routes import Route
 from .values import Exhausted, LogFormat, LogLevel, Secret, StartAt, StartPosition
 from .variables import Problem
 
 __all__ = [
+    "BlobLocation",
     "CheckpointConfig",
+    "CheckpointLocation",
     "Config",
     "ConfigError",
-    "DeadLetterConfig",
+    "DeadLetterLocation",
+    "Directory",
     "EventsConfig",
     "Exhausted",
     "HubConfig",
     "LogConfig",
-    "LogFormat",
     "LogLevel",
-    "Problem",
     "Secret",
     "SinkConfig",
+    "SqliteFile",
     "StartAt",
-    "StartPosition",
     "StatsConfig",
     "load",
 ]
 
 
 class ConfigError(Exception):
-    """The environment is not a configuration; its text is for whoever wrote the environment."""
+    """The environment is not a valid configuration; str() lists the problems for its author."""
 
     def __init__(self, problems: tuple[Problem, ...], warnings: tuple[str, ...] = ()) -> None:
         super().__init__(problems, warnings)
         self.problems = problems
         self.warnings = warnings
-        """Hints beside the problems: a misspelt name often explains a missing value."""
+        """Hints: a misspelt name often explains a missing value."""
 
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
@@ -62,47 +65,59 @@ class HubConfig:
     """The event hub that is read."""
 
     connection_string: Secret
-    """As the SDK takes it."""
+    """In the SDK's format."""
     namespace: str
-    """Fully qualified, as the SDK sees it: "x.servicebus.windows.net" or "localhost:5999"."""
+    """As the SDK names it, with the port if any: "x.servicebus.windows.net", "localhost:5999"."""
     name: str
-    """The hub within the namespace."""
+    """The event hub within the namespace."""
     consumer_group: str
     """The consumer group whose partitions are claimed."""
     start_position: StartPosition
     """Used only where a partition has no checkpoint."""
     ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None is the built-in ones."""
+    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobLocation:
+    """A blob container, and how to reach it."""
+
+    connection_string: Secret
+    """The storage account's, in the SDK's format."""
+    container: str
+    """The container's name."""
+    ca_file: Path | None = None
+    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A database file on this machine; it need not exist yet."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory on this machine; it need not exist yet."""
+
+    path: Path
+
+
+CheckpointLocation: TypeAlias = BlobLocation | SqliteFile
+"""Where checkpoints are stored."""
+DeadLetterLocation: TypeAlias = BlobLocation | Directory
+"""Where dead letters are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """Where progress is kept: exactly one of Blob Storage and a file."""
+    """Where checkpoints are stored, and how often."""
 
-    blob_connection_string: Secret | None
-    """As the storage SDK takes it; None when a file is used."""
-    container: str
-    """The blob container."""
-    file: Path | None
-    """A SQLite file; None when Blob Storage is used."""
+    location: CheckpointLocation
+    """The store."""
     interval_s: float
     """The longest time between progress and its checkpoint."""
-    ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None is the built-in ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterConfig:
-    """Where undeliverable events are kept: exactly one of Blob Storage and a directory."""
-
-    blob_connection_string: Secret | None
-    """As the storage SDK takes it; None when a directory is used."""
-    container: str
-    """The blob container."""
-    path: Path | None
-    """A directory; None when Blob Storage is used."""
-    ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None is the built-in ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +125,20 @@ class EventsConfig:
     """What is done to audit events between the hub and the endpoint."""
 
     salvage: bool
-    """Whether cut events are rebuilt."""
+    """Whether audit events that arrive cut are rebuilt."""
     dedup_window: int
-    """Events remembered to know copies by; 0 is none."""
+    """How many audit events are remembered to recognise copies; 0 posts every copy."""
     annotate_cluster: bool
     """Whether the cluster's name is added."""
     routes: tuple[Route, ...]
-    """Webhooks for some clusters or categories."""
+    """Other webhooks for some clusters or categories."""
     filters: Filter | None
-    """Which events to drop; None is none."""
+    """Which events to drop; None drops none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkConfig:
-    """The endpoint that is posted to, and how."""
+    """The endpoint that receives the audit events, and how they are posted to it."""
 
     url: Secret
     """The whole URL, which may hold credentials."""
@@ -134,21 +149,21 @@ class SinkConfig:
     retry_delay_s: float
     """Grows linearly: the n-th retry waits n times as long."""
     exhausted: Exhausted
-    """What follows the last retry."""
+    """What happens after the last retry."""
     timeout_s: float
     """For one attempt, from connecting to the end of the answer."""
     concurrency: int
-    """Posts under way at once."""
+    """Posts in flight at once."""
     batch_max_events: int
     """Events in one body."""
     batch_max_bytes: int
     """Bytes in one body."""
     max_event_bytes: int
-    """Bytes of one event: a larger one becomes a dead letter."""
+    """Bytes of one event; a larger one becomes a dead letter."""
     keepalive: bool
     """Whether connections are used again."""
     rate_events_per_s: float | None
-    """The highest lasting rate; None is unlimited."""
+    """The highest lasting rate; None means unlimited."""
     burst: int
     """Events that may go at once before the rate applies."""
 
@@ -158,7 +173,7 @@ class StatsConfig:
     """Where metrics, health and status are served."""
 
     host: str
-    """An address or host name, IPv6 without brackets."""
+    """An IP address or host name, IPv6 without brackets."""
     port: int
     """0 takes any free port."""
 
@@ -170,16 +185,16 @@ class LogConfig:
     level: LogLevel
     """The least severe level that is written."""
     format: LogFormat | None
-    """None decides by the stream: console on a terminal, json elsewhere."""
+    """None chooses by the stream: console on a terminal, json elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the program was told."""
+    """All settings of the program."""
 
     hub: HubConfig
     checkpoint: CheckpointConfig
-    dead_letters: DeadLetterConfig
+    dead_letters: DeadLetterLocation
     events: EventsConfig
     sink: SinkConfig
     inflight_max_bytes: int
@@ -189,168 +204,126 @@ class Config:
     stats: StatsConfig
     log: LogConfig
     warnings: tuple[str, ...]
-    """What looks like a mistake but is none for sure; to be logged."""
+    """What may be a mistake; to be logged."""
 
     def secret_values(self) -> frozenset[str]:
-        """Give every text that must not be shown, for the log's masking to know them."""
+        """Return every text that must not be shown, so that the log can mask them."""
         found = {*sensitive_in_connection_string(self.hub.connection_string)}
-        found.update(sensitive_in_url(self.sink.url))
-        for route in self.events.routes:
-            found.update(sensitive_in_url(route.url.url))
-        if self.checkpoint.blob_connection_string is not None:
-            found.update(sensitive_in_connection_string(self.checkpoint.blob_connection_string))
+        for location in (self.checkpoint.location, self.dead_letters):
+            if isinstance(location, BlobLocation):
+                found.update(sensitive_in_connection_string(location.connection_string))
+        for url in (self.sink.url, *(route.url.url for route in self.events.routes)):
+            found.update(sensitive_in_url(url))
         return frozenset(found - {""})
 
 
 def load(environ: Mapping[str, str]) -> Config:
     """Make the configuration from an environment, or report everything that is wrong with it.
 
-    Reads the files that variables ending in _FILE name, and does no other I/O.
+    Its only I/O: it reads the files that variables ending in _FILE name, and looks whether
+    SSL_CERT_FILE is there.
+
+    Raises:
+        ConfigError: with all problems.
+
     """
     values = read(environ)
-    ca_file = _ca_file(environ, values)
-    _check_hub(values)
-    _check_checkpoint(values)
-    _check_sizes(values)
-    _check_level(values)
-    if values.problems:
-        raise ConfigError(tuple(values.problems), tuple(values.warnings))
-    sink_url = values[env.SINK_URL]
-    if not sink_url.has_path:
-        values.warnings.append("WEBSINKURL has no path; Falco's default is /k8s-audit")
-    stats_host, stats_port = values[env.STATS_ADDRESS]
+    ca_file = _ca_file(environ)
+    problems = [*values.problems, *ca_file_problem(ca_file), *contradictions(values)]
+    if problems:
+        raise ConfigError(tuple(problems), tuple(values.warnings))
+    warnings = list(values.warnings)
+    if not values[variables.SINK_URL].has_path:
+        warnings.append("WEBSINKURL has no path; Falco's default is /k8s-audit")
+    stats_host, stats_port = values[variables.STATS_ADDRESS]
     return Config(
         hub=_hub(values, ca_file),
         checkpoint=_checkpoint(values, ca_file),
-        dead_letters=_dead_letters(values, ca_file),
+        dead_letters=_dead_letter_location(values, ca_file),
         events=_events(values),
         sink=_sink(values),
-        inflight_max_bytes=values[env.INFLIGHT_BYTES],
-        shutdown_grace_s=values[env.SHUTDOWN_GRACE],
+        inflight_max_bytes=values[variables.INFLIGHT_BYTES],
+        shutdown_grace_s=values[variables.SHUTDOWN_GRACE],
         stats=StatsConfig(host=stats_host, port=stats_port),
-        log=LogConfig(level=_level(values), format=values[env.LOG_FORMAT]),
-        warnings=tuple(values.warnings),
+        log=LogConfig(level=_level(values), format=values.find(variables.LOG_FORMAT)),
+        warnings=tuple(warnings),
     )
 
 
-def _ca_file(environ: Mapping[str, str], values: Values) -> Path | None:
-    """OpenSSL's own variable. httpx reads it by itself; the SDKs have to be told."""
-    name = environ.get("SSL_CERT_FILE", "")
-    if not name:
-        return None
-    if not Path(name).is_file():
-        wrong = "names no file of certificate authorities"
-        values.problems.append(
-            Problem("SSL_CERT_FILE", wrong, "/etc/ssl/certs/ca-certificates.crt")
-        )
-    return Path(name)
-
-
-def _check_hub(values: Values) -> None:
-    """The hub may be named twice, but not differently; Event Hubs knows no case."""
-    address, name = values.find(env.EHUB), values.find(env.EVENT_HUB_NAME)
-    named_twice = env.EVENT_HUB_NAME.name in values.given and address and address.entity_path
-    if named_twice and name and named_twice.lower() != name.lower():
-        values.report(
-            env.EVENT_HUB_NAME, f"differs from the EntityPath in {env.EHUB.name}: leave one out"
-        )
-
-
-def _check_checkpoint(values: Values) -> None:
-    blob = env.BLOB_STORAGE.name in values.given
-    file = env.CHECKPOINT_FILE.name in values.given
-    if blob and file:
-        values.report(
-            env.CHECKPOINT_FILE, f"is set, and {env.BLOB_STORAGE.name} as well: unset one of them"
-        )
-    elif not blob and not file:
-        values.report(
-            env.BLOB_STORAGE, f"is not set (set {env.CHECKPOINT_FILE.name} instead for a local run)"
-        )
-
-
-def _check_sizes(values: Values) -> None:
-    batch, inflight = values.find(env.POST_BATCH_BYTES), values.find(env.INFLIGHT_BYTES)
-    if batch is not None and inflight is not None and batch > inflight:
-        values.report(env.POST_BATCH_BYTES, f"is larger than {env.INFLIGHT_BYTES.name}")
-    event = values.find(env.MAX_EVENT_BYTES)
-    given = env.MAX_EVENT_BYTES.name in values.given
-    if given and batch is not None and event is not None and event > batch:
-        values.report(env.MAX_EVENT_BYTES, f"is larger than {env.POST_BATCH_BYTES.name}")
-
-
-def _check_level(values: Values) -> None:
-    level, verbose = values.find(env.LOG_LEVEL), values.find(env.VERBOSE_LEVEL)
-    if env.LOG_LEVEL.name in values.given and level and verbose and level != verbose:
-        values.report(
-            env.VERBOSE_LEVEL, f"means another level than {env.LOG_LEVEL.name}: unset one of them"
-        )
+def _ca_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the file that OpenSSL's own variable names; httpx reads it, the SDKs are told."""
+    name = environ.get("SSL_CERT_FILE")
+    return Path(name) if name else None
 
 
 def _level(values: Values) -> LogLevel:
-    return values[env.VERBOSE_LEVEL] or values[env.LOG_LEVEL]
+    return values.find(variables.VERBOSE_LEVEL) or values[variables.LOG_LEVEL]
 
 
 def _hub(values: Values, ca_file: Path | None) -> HubConfig:
-    address, name = values[env.EHUB], values[env.EVENT_HUB_NAME]
-    if address.entity_path and env.EVENT_HUB_NAME.name not in values.given:
+    address, name = values[variables.EHUB], values[variables.EVENT_HUB_NAME]
+    if address.entity_path and variables.EVENT_HUB_NAME.name not in values.given:
         name = address.entity_path
     return HubConfig(
         connection_string=address.connection_string,
         namespace=address.namespace,
         name=name,
-        consumer_group=values[env.CONSUMER_GROUP],
-        start_position=values[env.START_POSITION],
+        consumer_group=values[variables.CONSUMER_GROUP],
+        start_position=values[variables.START_POSITION],
         ca_file=ca_file,
     )
 
 
 def _checkpoint(values: Values, ca_file: Path | None) -> CheckpointConfig:
+    file = values.find(variables.CHECKPOINT_FILE)
     return CheckpointConfig(
-        blob_connection_string=values[env.BLOB_STORAGE],
-        container=values[env.BLOB_CONTAINER],
-        file=values[env.CHECKPOINT_FILE],
-        interval_s=values[env.CHECKPOINT_INTERVAL],
-        ca_file=ca_file,
+        location=_blob_location(values, ca_file) if file is None else SqliteFile(file),
+        interval_s=values[variables.CHECKPOINT_INTERVAL],
     )
 
 
-def _dead_letters(values: Values, ca_file: Path | None) -> DeadLetterConfig:
-    path, file = values[env.DEAD_LETTER_PATH], values[env.CHECKPOINT_FILE]
-    if path is None and file is not None:
-        path = file.with_name(f"{file.name}.deadletters")
-    return DeadLetterConfig(
-        blob_connection_string=None if path else values[env.BLOB_STORAGE],
-        container=values[env.BLOB_CONTAINER],
-        path=path,
+def _dead_letter_location(values: Values, ca_file: Path | None) -> DeadLetterLocation:
+    """Return the store of the dead letters: their own, or one beside the checkpoints."""
+    path, file = values.find(variables.DEAD_LETTER_PATH), values.find(variables.CHECKPOINT_FILE)
+    if path is not None:
+        return Directory(path)
+    if file is not None:
+        return Directory(file.with_name(f"{file.name}.deadletters"))
+    return _blob_location(values, ca_file)
+
+
+def _blob_location(values: Values, ca_file: Path | None) -> BlobLocation:
+    return BlobLocation(
+        connection_string=values[variables.BLOB_STORAGE],
+        container=values[variables.BLOB_CONTAINER],
         ca_file=ca_file,
     )
 
 
 def _events(values: Values) -> EventsConfig:
     return EventsConfig(
-        salvage=values[env.SALVAGE],
-        dedup_window=values[env.DEDUP_WINDOW],
-        annotate_cluster=values[env.CLUSTER_NAME],
-        routes=values[env.ROUTES] or (),
-        filters=values[env.FILTERS],
+        salvage=values[variables.SALVAGE],
+        dedup_window=values[variables.DEDUP_WINDOW],
+        annotate_cluster=values[variables.CLUSTER_NAME],
+        routes=values.find(variables.ROUTES) or (),
+        filters=values.find(variables.FILTERS),
     )
 
 
 def _sink(values: Values) -> SinkConfig:
-    address = values[env.SINK_URL]
+    address = values[variables.SINK_URL]
     return SinkConfig(
         url=address.url,
         display_url=address.display,
-        max_retries=values[env.POST_MAX_RETRIES],
-        retry_delay_s=values[env.POST_RETRY_DELAY],
-        exhausted=values[env.POST_EXHAUSTED],
-        timeout_s=values[env.POST_TIMEOUT],
-        concurrency=values[env.POST_CONCURRENCY],
-        batch_max_events=values[env.POST_BATCH_EVENTS],
-        batch_max_bytes=values[env.POST_BATCH_BYTES],
-        max_event_bytes=min(values[env.MAX_EVENT_BYTES], values[env.POST_BATCH_BYTES]),
-        keepalive=values[env.KEEPALIVE],
-        rate_events_per_s=values[env.RATE],
-        burst=values[env.BURST],
+        max_retries=values[variables.POST_MAX_RETRIES],
+        retry_delay_s=values[variables.POST_RETRY_DELAY],
+        exhausted=values[variables.POST_EXHAUSTED],
+        timeout_s=values[variables.POST_TIMEOUT],
+        concurrency=values[variables.POST_CONCURRENCY],
+        batch_max_events=values[variables.POST_BATCH_EVENTS],
+        batch_max_bytes=values[variables.POST_BATCH_BYTES],
+        max_event_bytes=min(values[variables.MAX_EVENT_BYTES], values[variables.POST_BATCH_BYTES]),
+        keepalive=values[variables.KEEPALIVE],
+        rate_events_per_s=values.find(variables.RATE),
+        burst=values[variables.BURST],
     )

@@ -1,7 +1,7 @@
 """The value types of the configuration.
 
-They stand apart from it so that a module which needs one of them (logging needs the levels) does
-not have to know the environment.
+They stand apart from `settings`, so that a module which needs only one of them (logging needs the
+levels) does not import the whole configuration.
 """
 
 from datetime import datetime
@@ -11,9 +11,9 @@ from typing import Literal, NoReturn, TypeAlias, final
 
 @final
 class Secret:
-    """A string that shows itself only when asked by name.
+    """A string that nothing shows by accident: only `reveal` gives it.
 
-    Deliberately no dataclass: serializers (msgspec, dataclasses.asdict) look into those.
+    It is not a dataclass, because serializers (msgspec, dataclasses.asdict) look into those.
     """
 
     __slots__ = ("_value",)
@@ -23,7 +23,7 @@ class Secret:
         object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
-        """Give the value, to whoever has to hand it on."""
+        """Return the value, to code that has to pass it on to a library."""
         return self._value
 
     def __repr__(self) -> str:
@@ -41,35 +41,32 @@ class Secret:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a secret does not change")
 
-    def __deepcopy__(self, memo: object) -> "Secret":
-        return self  # immutable, so a copy of a Config may share it
-
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret cannot be pickled")
+        raise TypeError("a secret is not copied or pickled")
 
 
 class Exhausted(StrEnum):
-    """What becomes of an event after its last retry."""
+    """What happens to an event after its last retry."""
 
     HOLD = "hold"
-    """Keep it and go on probing; nothing is lost, Event Hubs keeps the backlog."""
+    """Keep it in flight and go on trying; nothing is lost, Event Hubs keeps the backlog."""
     DEADLETTER = "deadletter"
-    """Keep it aside and go on with the next."""
+    """Put it into the dead-letter store and go on with the next."""
     DROP = "drop"
-    """Count it, forget it and go on with the next."""
+    """Count it, drop it and go on with the next."""
 
 
 class StartAt(StrEnum):
     """The two ends of a partition."""
 
     LATEST = "latest"
-    """Only what arrives from now on."""
+    """Only events that arrive from now on."""
     EARLIEST = "earliest"
-    """Everything that Event Hubs still retains."""
+    """Every event that Event Hubs still retains."""
 
 
 StartPosition: TypeAlias = StartAt | datetime
-"""Where a partition without a checkpoint begins; a datetime is aware and in UTC."""
+"""Where reading begins in a partition without a checkpoint; a datetime is aware and in UTC."""
 
 LogFormat: TypeAlias = Literal["json", "console"]
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
-from ..config.settings import DeadLetterConfig, HubConfig
+from ..config.settings import BlobLocation, DeadLetterLocation, Directory, HubConfig
 from ..storage import open_container
 from .letter import SUFFIX
 
@@ -133,11 +133,10 @@ class BlobStore:
             return
 
 
-def open_store(config: DeadLetterConfig, hub: HubConfig) -> Store:
-    """The store that the configuration names; does no I/O."""
-    if config.path is not None:
-        return DirectoryStore(config.path)
-    if config.blob_connection_string is None:
-        raise ValueError("neither a directory nor Blob Storage is configured for dead letters")
-    container = open_container(config.blob_connection_string, config.container, config.ca_file)
-    return BlobStore(container, hub)
+def open_store(location: DeadLetterLocation, hub: HubConfig) -> Store:
+    """Make the store at a location, for the dead letters of a hub; does no I/O."""
+    match location:
+        case Directory(path):
+            return DirectoryStore(path)
+        case BlobLocation():
+            return BlobStore(open_container(location), hub)

@@ -8,7 +8,7 @@ from azure.core.exceptions import AzureError
 
 from aks_audit.checkpoints.blob import BlobStore
 from aks_audit.checkpoints.store import Fenced, Key
-from aks_audit.config.settings import HubConfig, Secret, load
+from aks_audit.config.settings import BlobLocation, HubConfig, Secret, load
 from aks_audit.deadletters.store import BlobStore as DeadLetters
 from aks_audit.model import Position
 from aks_audit.storage import open_container
@@ -23,11 +23,14 @@ def position(number: int) -> Position:
     return Position(number, str(number * 100))
 
 
+def location(blob: Store) -> BlobLocation:
+    secret = Secret(blob.environment["BLOBSTORAGECONNECTIONSTRING"])
+    return BlobLocation(secret, blob.environment["BLOBCONTAINERNAME"])
+
+
 def writer(blob: Store) -> BlobStore:
     """A process's store."""
-    environment = blob.environment
-    secret = Secret(environment["BLOBSTORAGECONNECTIONSTRING"])
-    return BlobStore(open_container(secret, environment["BLOBCONTAINERNAME"], None))
+    return BlobStore(open_container(location(blob)))
 
 
 def test_the_first_checkpoint_is_written_once(blob: Store) -> None:
@@ -92,11 +95,7 @@ def test_a_lease_of_somebody_else_is_a_failure_not_a_loop(blob: Store) -> None:
 
 def test_a_segment_that_two_replays_update_is_always_whole(blob: Store) -> None:
     hub: HubConfig = load(ENVIRONMENT).hub
-    container = open_container(
-        Secret(blob.environment["BLOBSTORAGECONNECTIONSTRING"]),
-        blob.environment["BLOBCONTAINERNAME"],
-        None,
-    )
+    container = open_container(location(blob))
     stores = [DeadLetters(container, hub) for _ in range(3)]
     whole = {bytes([65 + number]) * 200_000 for number in range(len(stores))}
 

@@ -1,4 +1,4 @@
-from aks_audit.config.settings import Secret
+from aks_audit.config.settings import BlobLocation, Secret
 from aks_audit.storage import open_container
 from tests.rig import HUB, Store, audit_bodies, open_rig
 
@@ -10,11 +10,8 @@ def test_it_goes_on_where_the_go_forwarder_stopped(blob: Store) -> None:
         rig.emulator.broker.publish(HUB, "0", [each.body for each in done])
         last = rig.emulator.broker.hub(HUB).partition("0").last_event
         assert last is not None
-        container = open_container(
-            Secret(blob.environment["BLOBSTORAGECONNECTIONSTRING"]),
-            blob.environment["BLOBCONTAINERNAME"],
-            None,
-        )
+        secret = Secret(blob.environment["BLOBSTORAGECONNECTIONSTRING"])
+        container = open_container(BlobLocation(secret, blob.environment["BLOBCONTAINERNAME"]))
         container.upload_blob(
             f"{rig.namespace}/{HUB}/$Default/checkpoint/0",
             b"",

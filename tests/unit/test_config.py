@@ -7,10 +7,11 @@ from azure.eventhub import parse_connection_string
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
 
 from aks_audit.config.settings import (
+    BlobLocation,
     CheckpointConfig,
     Config,
     ConfigError,
-    DeadLetterConfig,
+    Directory,
     EventsConfig,
     Exhausted,
     HubConfig,
@@ -18,6 +19,7 @@ from aks_audit.config.settings import (
     LogLevel,
     Secret,
     SinkConfig,
+    SqliteFile,
     StartAt,
     StatsConfig,
     load,
@@ -37,15 +39,8 @@ def test_defaults_are_those_of_the_design() -> None:
             consumer_group="$Default",
             start_position=StartAt.LATEST,
         ),
-        checkpoint=CheckpointConfig(
-            blob_connection_string=Secret(BLOB),
-            container="kubeauditlogcontainer",
-            file=None,
-            interval_s=5,
-        ),
-        dead_letters=DeadLetterConfig(
-            blob_connection_string=Secret(BLOB), container="kubeauditlogcontainer", path=None
-        ),
+        checkpoint=CheckpointConfig(BlobLocation(Secret(BLOB), "kubeauditlogcontainer"), 5),
+        dead_letters=BlobLocation(Secret(BLOB), "kubeauditlogcontainer"),
         events=EventsConfig(
             salvage=True, dedup_window=65536, annotate_cluster=False, routes=(), filters=None
         ),
@@ -110,7 +105,7 @@ class TestNames:
             }
         )
         assert config.hub.name == "hub"
-        assert config.checkpoint.container == "box"
+        assert config.checkpoint.location == BlobLocation(Secret(BLOB), "box")
         assert config.log.level is LogLevel.DEBUG
 
     def test_two_spellings_with_one_value_agree(self) -> None:
@@ -138,7 +133,7 @@ class TestNames:
         self, name: str, meant: str
     ) -> None:
         (warning,) = with_(**{name: "hunter2"}).warnings
-        assert warning == f"{name} is no variable of this program; is {meant} meant?"
+        assert warning == f"{name} is not a variable of this program; do you mean {meant}?"
 
     def test_foreign_names_are_not_warned_of(self) -> None:
         foreign = ("PATH", "HOME", "HOSTNAME", "FALCO_SERVICE_HOST", "LOGNAME", "KUBERNETES_PORT")
@@ -147,7 +142,7 @@ class TestNames:
     def test_a_misspelt_name_is_a_hint_beside_the_problem_it_explains(self) -> None:
         environ = GOOD | {"WEB_SINK_URL": URL}
         del environ["WEBSINKURL"]
-        with pytest.raises(ConfigError, match=r"hint: WEB_SINK_URL .* is WEBSINKURL meant"):
+        with pytest.raises(ConfigError, match=r"hint: WEB_SINK_URL .* do you mean WEBSINKURL"):
             load(environ)
 
 
@@ -227,7 +222,7 @@ class TestHub:
             (HUB.replace(";", ";\n"), "line break"),
             (HUB.replace("a2V5", "\u201ca2V5"), "outside ASCII"),
             ("RW5kcG9pbnQ9c2I6Ly94Lw==", "base64"),
-            ("x.servicebus.windows.net", "no list of Name=value"),
+            ("x.servicebus.windows.net", "not a list of Name=value"),
         ],
     )
     def test_what_is_wrong_is_said(self, text: str, wrong: str) -> None:
@@ -277,14 +272,12 @@ class TestHub:
 class TestCheckpoint:
     def test_a_file_replaces_blob_storage(self) -> None:
         environ = GOOD | {"BLOBSTORAGECONNECTIONSTRING": "", "CHECKPOINTFILE": "./a.sqlite"}
-        checkpoint = load(environ).checkpoint
-        assert checkpoint.file == Path("a.sqlite")
-        assert checkpoint.blob_connection_string is None
+        assert load(environ).checkpoint.location == SqliteFile(Path("a.sqlite"))
 
     def test_both_contradict(self) -> None:
         assert "unset one" in problem(CHECKPOINTFILE="a.sqlite")
 
-    def test_a_directory_is_no_file(self) -> None:
+    def test_a_directory_is_not_a_file(self) -> None:
         environ = GOOD | {"BLOBSTORAGECONNECTIONSTRING": ""}
         for path in ("/data/", "/", "..", "."):
             assert problems(environ | {"CHECKPOINTFILE": path}) == {
@@ -304,8 +297,9 @@ class TestCheckpoint:
         ],
     )
     def test_the_sdk_takes_it(self, text: str) -> None:
-        secret = with_(BLOBSTORAGECONNECTIONSTRING=text).checkpoint.blob_connection_string
-        assert secret is not None
+        location = with_(BLOBSTORAGECONNECTIONSTRING=text).checkpoint.location
+        assert isinstance(location, BlobLocation)
+        secret = location.connection_string
         BlobCheckpointStore.from_connection_string(secret.reveal(), "box").close()
 
     @pytest.mark.parametrize(
@@ -332,7 +326,8 @@ class TestCheckpoint:
     @pytest.mark.parametrize("name", ["ab", "Abc", "-abc", "abc-", "a--b", "a_b", "a" * 64])
     def test_container_names_obey_azure(self, name: str) -> None:
         assert "is not a blob container's name" in problem(BLOBCONTAINERNAME=name)
-        assert with_(BLOBCONTAINERNAME="a-1").checkpoint.container == "a-1"
+        location = with_(BLOBCONTAINERNAME="a-1").checkpoint.location
+        assert location == BlobLocation(Secret(BLOB), "a-1")
 
 
 class TestSink:
@@ -375,12 +370,11 @@ class TestSink:
         assert "hold, deadletter and drop" in problem(POSTEXHAUSTED="forget")
 
     def test_dead_letters_lie_beside_the_checkpoints(self) -> None:
-        blob = with_().dead_letters
-        assert (blob.path, blob.blob_connection_string) == (None, Secret(BLOB))
+        blob = with_()
+        assert blob.dead_letters == blob.checkpoint.location
         file = with_(BLOBSTORAGECONNECTIONSTRING="", CHECKPOINTFILE="/x/c.db").dead_letters
-        assert (file.path, file.blob_connection_string) == (Path("/x/c.db.deadletters"), None)
-        own = with_(DEADLETTERPATH="/y").dead_letters
-        assert (own.path, own.blob_connection_string) == (Path("/y"), None)
+        assert file == Directory(Path("/x/c.db.deadletters"))
+        assert with_(DEADLETTERPATH="/y").dead_letters == Directory(Path("/y"))
 
     def test_an_event_fits_into_a_batch(self) -> None:
         assert with_(POSTBATCHMAXBYTES="64KiB").sink.max_event_bytes == 64 * 1024
