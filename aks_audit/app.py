@@ -24,7 +24,7 @@ from .delivery.destination import Destination, open_destinations
 from .delivery.intake import Intake
 from .delivery.sender import run_pool
 from .hub.source import Source
-from .ops import server
+from .ops import logs, server
 from .ops.health import Health
 from .ops.logs import get_logger
 from .ops.memory import give_back_large_blocks
@@ -58,6 +58,7 @@ async def forward(config: Config) -> None:
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
+            await nursery.start(logs.run)
             await nursery.start(
                 server.run, config.stats, metrics, health, lambda: _status(config, health, ledger)
             )

@@ -1,30 +1,30 @@
-"""Structured logging: one pipe for our own lines and those of the libraries.
+"""Structured logging: one way out for our own lines and those of the libraries.
 
-Every line leaves as JSON (or for people, on a terminal), carries the same keys as the lines of
-logrus did in the forwarder this one replaces, and has been through the redactor. Logging never
-fails: a line that cannot be written, because whoever read the stream is gone or its disk is full,
-is lost, since forwarding matters more than talking about it.
+Every line is written as JSON (or for people, on a terminal), has the keys that logrus gave to the
+lines of aks-audit-log-go, and has passed the redactor. Logging never fails, and while `run` runs it
+never waits: a line is lost if nobody reads the stream, if its reader is gone or its disk is full.
+Forwarding is more important than the log.
 """
 
 import io
 import json
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
 import structlog
+import trio
 from structlog.tracebacks import ExceptionDictTransformer
 
 from ..config.values import LogFormat, LogLevel
+from .log_stream import LogStream
 from .redact import Redactor
 
-__all__ = ["Logger", "configure", "get_logger", "register_secrets"]
+__all__ = ["Logger", "configure", "get_logger", "lost_lines", "register_secrets", "run"]
 
 _Fields = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Fields], Any]
@@ -33,28 +33,28 @@ _redactor = Redactor()
 
 
 class Logger(Protocol):
-    """What get_logger gives. No level ends the program, other than logrus's fatal and panic."""
+    """What get_logger returns. Unlike logrus's, fatal and panic do not end the program."""
 
     def bind(self, **fields: object) -> "Logger":
-        """Give a logger which adds these fields to each line."""
+        """Return a logger that adds these fields to each line."""
 
     def trace(self, event: str, **fields: object) -> None:
-        """Log each step."""
+        """Log every step."""
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log what helps to understand the program."""
+        """Log what helps to understand what the program does."""
 
     def info(self, event: str, **fields: object) -> None:
-        """Log what is usual and worth knowing."""
+        """Log what is normal and worth knowing."""
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log what is unusual and needs nobody yet."""
+        """Log what is unusual, but needs no action yet."""
 
     def error(self, event: str, **fields: object) -> None:
         """Log what went wrong."""
 
     def exception(self, event: str, **fields: object) -> None:
-        """Log an error with the traceback of the exception being handled."""
+        """Log an error, with the traceback of the exception that is being handled."""
 
     def fatal(self, event: str, **fields: object) -> None:
         """Log why the program ends."""
@@ -64,12 +64,12 @@ class Logger(Protocol):
 
 
 def get_logger(component: str) -> Logger:
-    """Give a component's logger; may be called before configure, used only after it."""
+    """Return the logger of a component. Call it at any time; log only after `configure`."""
     return cast("Logger", _Component(component))
 
 
 def register_secrets(values: Iterable[str]) -> None:
-    """Mask these texts in every line from now on; those below four characters are left alone."""
+    """Mask these texts in every line from now on, except those of less than four characters."""
     _redactor.register(values)
 
 
@@ -78,11 +78,18 @@ def configure(
     format: LogFormat | None,  # noqa: A002 - the setting's name
     stream: TextIO | None = None,
 ) -> None:
-    """Set up the pipe, before the first line; standard error by default.
+    """Set logging up, before the first line.
 
-    A later call takes effect at once, except for what bind gave before.
+    A later call takes effect at once, except for loggers that `Logger.bind` has returned before.
+
+    Args:
+        level: the least severe level that is written.
+        format: None chooses console for a terminal, json for all else.
+        stream: where to write; None is standard error.
+
     """
-    _output.stream = stream = sys.stderr if stream is None else stream
+    stream = sys.stderr if stream is None else stream
+    _stream.use(stream)
     console = format == "console" or (format is None and stream.isatty())
     if not console and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8")  # JSON is UTF-8 whatever the locale
@@ -97,11 +104,31 @@ def configure(
     _configure_libraries(level, processors)
 
 
-class _Component:
-    """A logger that is put together at its first use, when the configuration is known.
+async def run(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Write all lines from a worker thread until cancelled, so that logging waits for no reader.
 
-    Its methods then are its own attributes: a disabled one costs a fifth of what it costs through
-    structlog's lazy proxy, which matters where each event passes.
+    At the end it waits up to two seconds for a stream that does not take the last lines.
+    """
+    await _stream.run(task_status)
+
+
+def lost_lines() -> int:
+    """Return how many lines were lost since the start, because the stream did not take them."""
+    return _stream.lost
+
+
+def _tell_lost(lines: int) -> None:
+    get_logger("logs").warning("log lines were lost: nobody read them", lines=lines)
+
+
+_stream = LogStream(_tell_lost)
+
+
+class _Component:
+    """A logger that is made at its first use, when the configuration is known.
+
+    Its methods then become its own attributes. A disabled method then costs a fifth of what it
+    costs through structlog's lazy proxy, which matters where a line is logged for each event.
     """
 
     def __init__(self, name: str) -> None:
@@ -115,40 +142,23 @@ class _Component:
 
 
 _names: MutableMapping[_Component, str] = WeakKeyDictionary()
-"""The components; apart from them, so that their own attributes are methods and nothing else."""
-
-
-class _Output:
-    """The end of the pipe. Locked: the source's thread logs too, and lines must not mix."""
-
-    def __init__(self) -> None:
-        self.stream: TextIO = sys.stderr
-        self._lock = threading.Lock()
-
-    def write(self, line: str) -> None:
-        # ValueError is what a closed stream raises.
-        with self._lock, suppress(OSError, ValueError):
-            self.stream.write(line + "\n")
-            self.stream.flush()
-
-
-_output = _Output()
+"""The names of the components. They stand here because a component's attributes are its methods."""
 
 
 class _Named:
-    """What structlog calls a logger: the pipe's end, with the name get_logger was given."""
+    """What structlog calls a logger: it knows its component's name, and writes finished lines."""
 
     def __init__(self, component: str = "") -> None:
         self.component = component
 
     def write(self, line: str) -> None:
-        _output.write(line)
+        _stream.write(line)
 
     trace = debug = info = warning = error = critical = fatal = panic = write
 
 
 def _bound_logger(level: LogLevel) -> type[structlog.typing.BindableLogger]:
-    """Add logrus's levels to structlog's class, whose disabled methods return at once."""
+    """Add logrus's levels to structlog's class, whose disabled methods do nothing."""
     known = structlog.make_filtering_bound_logger(
         logging.NOTSET if level < LogLevel.DEBUG else min(level, logging.CRITICAL)
     )
@@ -172,7 +182,7 @@ def _nothing(_self: Any, _event: str, **_fields: object) -> None:
 
 
 def _stamp(logger: _Named | None, level: str, fields: _Fields) -> _Fields:
-    """Put the keys of a line first; a field of the same name makes way, as logrus has it."""
+    """Put the fixed keys first; a field with the name of one is renamed, as logrus does it."""
     line: _Fields = {
         "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "level": level,
@@ -190,7 +200,7 @@ def _redact(_logger: Any, _level: str, fields: _Fields) -> object:
 
 
 def _json() -> list[_Processor]:
-    # Without locals: they are where secrets live, and the redactor cannot know them all.
+    # Without local variables: they may hold secrets, and the redactor does not know all of them.
     tracebacks = ExceptionDictTransformer(show_locals=False)
     return [_stamp, structlog.processors.ExceptionRenderer(tracebacks), _redact, _encode]
 
@@ -208,7 +218,7 @@ def _console(*, colors: bool) -> list[_Processor]:
         event_key="msg",
         timestamp_key="time",
         sort_keys=False,
-        # The traceback is text by then, since it has to pass the redactor; rich would show locals.
+        # The traceback is text already, since it has to pass the redactor; rich would show locals.
         exception_formatter=structlog.dev.plain_traceback,
     )
     return [_stamp, structlog.processors.format_exc_info, _redact, _defuse, renderer]
@@ -219,7 +229,7 @@ _CONTROLS_IN_TRACEBACK = {c: text for c, text in _CONTROLS.items() if chr(c) not
 
 
 def _defuse(_logger: Any, _level: str, fields: _Fields) -> _Fields:
-    """Keep what others wrote from steering the terminal or faking a line."""
+    """Escape control characters: a foreign text must not control the terminal or fake a line."""
     return {
         name.translate(_CONTROLS): value.translate(
             _CONTROLS_IN_TRACEBACK if name == "exception" else _CONTROLS
@@ -231,7 +241,7 @@ def _defuse(_logger: Any, _level: str, fields: _Fields) -> _Fields:
 
 
 class _Bridge(logging.Handler):
-    """Takes the standard library's records into the pipe."""
+    """Writes the records of the standard library's logging like our own lines."""
 
     def __init__(self, processors: list[_Processor]) -> None:
         super().__init__()
@@ -240,7 +250,7 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - arguments that do not fit are their author's mistake
+        except Exception:  # noqa: BLE001 - the caller's arguments do not fit its message
             message = str(record.msg)
         line: Any = {"event": message, "logger": record.name}
         if record.exc_info:
@@ -248,17 +258,17 @@ class _Bridge(logging.Handler):
         level = _level_name(record.levelno)
         for process in self._processors:
             line = process(None, level, line)
-        _output.write(line)
+        _stream.write(line)
 
 
 def _level_name(number: int) -> str:
-    """Name the highest of our levels that a record reaches; logrus writes "warning"."""
+    """Return the name of the highest level that a record reaches; logrus writes "warning"."""
     reached = max((level for level in LogLevel if level <= number), default=LogLevel.TRACE)
     return "warning" if reached is LogLevel.WARN else reached.name.lower()
 
 
 def _configure_libraries(level: LogLevel, processors: list[_Processor]) -> None:
-    """Let libraries speak one level lower: their info is our debug, their debug our trace."""
+    """Log libraries one level lower: their info counts as our debug, their debug as our trace."""
     quieter = {LogLevel.TRACE: LogLevel.DEBUG, LogLevel.DEBUG: LogLevel.INFO}
     root = logging.getLogger()
     root.handlers = [_Bridge(processors)]

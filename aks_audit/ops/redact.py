@@ -1,8 +1,8 @@
-"""The second line of defence against secrets in the log.
+"""The second protection against secrets in the log.
 
-The first is that no code hands one over: the configuration keeps them in Secret. But messages of
-libraries, exceptions and tracebacks hold what they like, so everything on its way to a log line is
-made plain data here, with whatever is known or looks like a secret masked.
+The first one is that no code passes a secret on: the configuration keeps them in `Secret`. But
+messages of libraries, exceptions and tracebacks may hold anything. So everything that goes into a
+log line becomes plain data here, and every known secret and all that looks like one is masked.
 """
 
 import re
@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterable, Mapping
 MASK = "***"
 
 _MIN_REGISTERED = 4
-"""Masking a shorter text would hide nothing and make the log unreadable."""
+"""A shorter text occurs everywhere: to mask it would hide nothing and make the log unreadable."""
 _MAX_DEPTH = 50
-"""Deeper structures end there; the frames of a few nested exception groups do not reach it."""
+"""Levels of nesting that are shown; the frames of nested exception groups need fewer."""
 
 _NAMES = re.compile(
     r"password|passwd|secret|authorization|connection_?string|credential"
     r"|(?:access|account|api)_?key$|signature$",
     re.IGNORECASE,
 )
-"""Fields whose value is masked whatever it looks like."""
+"""Names of fields whose value is always masked."""
 
 _QUOTED = r"""b?"[^"]*"|b?'[^']*'"""
 _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # user:password@ of a URL; the last @ before the path ends it.
+    # user:password@ of a URL; it ends at the last @ before the path.
     (re.compile(r"(?<=://)[^\s/?#\"'<>]*@"), f"{MASK}@"),
-    # Authorization: Basic …, also inside the repr of a dict or of pairs of headers.
+    # Authorization: Basic …, also in the repr of a dict or of header pairs.
     (re.compile(rf"(authorization['\"]?\s*[:=,]\s*)(?:{_QUOTED})", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"(authorization\s*[:=]\s*)[^\r\n\"']+", re.IGNORECASE), rf"\1{MASK}"),
-    # A signature's value begins with its own name and holds a blank: "…=SharedAccessSignature sr=…"
+    # The value of a signature begins with its own name and a blank: "…=SharedAccessSignature sr=…"
     (
         re.compile(
             r"(SharedAccessSignature['\"]?\s*[:=]\s*['\"]?)"
@@ -45,27 +45,27 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![A-Za-z])(sig=)[^&\s;\"']+", re.IGNORECASE), rf"\1{MASK}"),
 )
 _HINT = re.compile(r"@|auth|key|sig", re.IGNORECASE)
-"""What each of the patterns needs: most texts hold none of it, and are looked at once."""
+"""Each of the patterns needs one of these; most texts have none, so that one search is enough."""
 
 
 class Redactor:
-    """Masks what was registered and what looks like a secret."""
+    """Masks registered secrets and what looks like a secret."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
         self._mask_known: Callable[[str], str] = str
 
     def register(self, values: Iterable[str]) -> None:
-        """Mask these from now on, wherever they occur; very short ones are left alone."""
+        """Mask these texts from now on, wherever they occur, except very short ones."""
         self._known |= {value for value in values if len(value) >= _MIN_REGISTERED}
         if self._known:
-            # The longest first, lest a part leaves the rest of a whole behind.
+            # The longest first: a part that is masked first would leave the rest of the whole.
             ordered = sorted(self._known, key=len, reverse=True)
             pattern = re.compile("|".join(map(re.escape, ordered)))
             self._mask_known = lambda text: pattern.sub(MASK, text)
 
     def text(self, text: str) -> str:
-        """Mask within a text."""
+        """Return a text with its secrets masked."""
         text = self._mask_known(text)
         if _HINT.search(text):
             for pattern, replacement in _LOOKS:
@@ -73,9 +73,9 @@ class Redactor:
         return text
 
     def plain(self, value: object, above: tuple[int, ...] = ()) -> object:
-        """Turn a value into what JSON knows, masked throughout; unknown types become text.
+        """Turn a value into types that JSON has, with secrets masked; unknown types become text.
 
-        The ids of the containers around the value tell a cycle.
+        `above` holds the ids of the containers around the value, to detect a cycle.
         """
         if value is None or isinstance(value, bool):
             return value
@@ -100,7 +100,7 @@ class Redactor:
         return self.plain(value, above)
 
     def _number(self, value: float) -> object:
-        """Keep numbers, unless one is a secret: a password may well be digits only."""
+        """Return a number as it is, unless it holds a secret: a password may be digits only."""
         plain = value if type(value) in {int, float} else value + 0
         if not self._known:
             return plain
@@ -110,7 +110,7 @@ class Redactor:
 
 
 def _shown(value: object) -> str:
-    """Give a value's text. Code of whoever made it runs here, and must not break the log line."""
+    """Return a value's text. Its __str__ is foreign code, and must not break the log line."""
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - anything may happen in a foreign __str__

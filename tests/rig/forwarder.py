@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,8 @@ class Forwarder:
         self._log: list[Line] = []
         self._text: list[str] = []
         self._ended = False
+        self._read_on = threading.Event()
+        self._read_on.set()
         self._process: subprocess.Popen[str]
 
     def __enter__(self) -> Self:
@@ -63,6 +66,7 @@ class Forwarder:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._read_on.set()
         self._reader.join()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
@@ -73,6 +77,7 @@ class Forwarder:
     def _read(self) -> None:
         assert self._process.stderr is not None
         for text in self._process.stderr:
+            self._read_on.wait()
             line = _parse(text)
             with self._changed:
                 self._text.append(text.rstrip("\n"))
@@ -82,6 +87,15 @@ class Forwarder:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Do not read its log within the block: the pipe fills up, and then takes nothing more."""
+        self._read_on.clear()
+        try:
+            yield
+        finally:
+            self._read_on.set()
 
     @property
     def pid(self) -> int:

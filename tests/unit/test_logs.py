@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import structlog
+import trio
 
 from aks_audit.config.settings import LogLevel, Secret
-from aks_audit.ops import logs
+from aks_audit.ops import log_stream, logs
 from aks_audit.ops.logs import configure, get_logger, register_secrets
 from aks_audit.ops.redact import Redactor
 
@@ -347,6 +348,36 @@ def test_a_closed_stream_loses_the_line_and_nothing_else(stream: io.StringIO) ->
     configure(LogLevel.INFO, "json", stream)
     stream.close()
     get_logger("x").info("m")
+
+
+class TestWhileItRuns:
+    async def test_lines_are_written_until_the_end(self, stream: io.StringIO) -> None:
+        configure(LogLevel.INFO, "json", stream)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(logs.run)
+            get_logger("x").info("ours")
+            logging.getLogger("azure").warning("theirs")
+            nursery.cancel_scope.cancel()
+        assert [line["msg"] for line in lines(stream)] == ["ours", "theirs"]
+
+    async def test_lost_lines_are_counted_and_told(
+        self, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log_stream, "MAX_QUEUED_CHARS", 1)
+        monkeypatch.setattr(logs, "_stream", log_stream.LogStream(logs._tell_lost))
+        configure(LogLevel.INFO, "json", stream)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(logs.run)
+            for _ in range(3):
+                get_logger("x").info("m")  # nothing is written before the loop goes on
+            nursery.cancel_scope.cancel()
+        assert logs.lost_lines() == 2
+        first, told = lines(stream)
+        assert first["msg"] == "m"
+        assert told["msg"] == "log lines were lost: nobody read them"
+        assert (told["level"], told["component"], told["lines"]) == ("warning", "logs", 2)
 
 
 class ByCharacter(io.StringIO):
