@@ -1,9 +1,8 @@
 """What flows through the stages: frozen, typed values that know no I/O.
 
-They are msgspec structs rather than dataclasses because one is made for every
-audit event: a frozen struct costs a third of a frozen dataclass to create, and
-``gc=False`` keeps hundreds of thousands of them out of the garbage collector's
-rounds (they hold no cycles).
+They are msgspec structs rather than dataclasses, because one is made for every audit event. To
+create a frozen struct costs a third of a frozen dataclass, and ``gc=False`` keeps hundreds of
+thousands of them out of the garbage collector's rounds (they hold no cycles).
 """
 
 import enum
@@ -61,7 +60,7 @@ class AuditEvent(msgspec.Struct, frozen=True, gc=False):
     cluster: str = ""
     """The AKS cluster's name, in lower case; empty where the record names none."""
     category: str = ""
-    """The record's category, which is no more than a hint (Azure/AKS #4750)."""
+    """The record's category, which is only a hint (Azure/AKS #4750)."""
     salvaged: bool = False
     """Whether it came cut and was rebuilt: what it lacks may have been cut off."""
 
@@ -88,21 +87,21 @@ class Skip(enum.StrEnum):
     KLOG = "klog"
     """Text of a Kubernetes component's log, such as klog lines."""
     NOT_AUDIT = "not-audit"
-    """Valid JSON that is no audit event."""
+    """Valid JSON that is not an audit event."""
     NO_LOG = "no-log"
     """A record without a log: other resources share the hub."""
     EMPTY = "empty"
     """A body or a log of no bytes or of white space only."""
     BROKEN_BODY = "broken-body"
-    """A body that is no JSON."""
+    """A body that is not JSON."""
     NOT_ENVELOPE = "not-envelope"
     """A body that is JSON, but not {"records": […]}."""
     CUT_BODY = "cut-body"
     """An envelope that ends too early or is malformed: the records in it that can be read are."""
     BROKEN_RECORD = "broken-record"
-    """A record whose types are none that the envelope allows."""
+    """A record with types that the envelope does not allow."""
     BROKEN_AUDIT = "broken-audit"
-    """Begins like an audit event, but is cut or otherwise no valid one."""
+    """Begins like an audit event, but is cut or otherwise not valid."""
     TOO_DEEP = "too-deep"
     """Nested deeper than Falco's parser takes."""
     TOO_LARGE = "too-large"

@@ -23,8 +23,8 @@ log = get_logger("stores")
 class BlobStore(BlobCheckpointStore, Store):
     """The SDK's store on Blob Storage; its writes are fenced with the blob's ETag.
 
-    The blobs are those of every Event Hubs SDK, with the writer's name as one
-    more metadata value, so that KEDA's scaler reads them (blobMetadata).
+    The blobs are those of every Event Hubs SDK, with the writer's name as one more metadata
+    value, so that KEDA's scaler can read them (blobMetadata).
     """
 
     def __init__(self, container: ContainerClient) -> None:
@@ -37,8 +37,8 @@ class BlobStore(BlobCheckpointStore, Store):
     ) -> Iterable[dict[str, Any]]:
         """Claim or renew partitions, as the SDK does it. Raises AzureError.
 
-        The SDK's own swallows an outage, and returns as ours what it could not claim;
-        only the ETag tells, which each write changes.
+        The SDK's own method hides an outage, and returns as ours what it could not claim. Only
+        the ETag shows it, which each write changes.
         """
         wanted = list(ownership_list)
         before = {ownership["partition_id"]: ownership.get("etag") for ownership in wanted}
@@ -49,7 +49,7 @@ class BlobStore(BlobCheckpointStore, Store):
         return claimed
 
     def create(self, key: Key, position: Position) -> Position:
-        """See `FencedWrites.create`. A checkpoint of aks-audit-log-go is gone on from."""
+        """See `FencedWrites.create`. A checkpoint of aks-audit-log-go is taken over."""
         position = self._left_behind(key) or position
         try:
             self._blob(key).upload_blob(b"", metadata=_metadata(position, ""), overwrite=False)
@@ -64,13 +64,13 @@ class BlobStore(BlobCheckpointStore, Store):
             try:
                 self._write(key, writer, stored.position, stored.etag)
             except ResourceModifiedError:
-                continue  # somebody was quicker: fence off whatever he wrote
+                continue  # another writer was quicker: read what it wrote, and try again
             return stored.position
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
         """See `FencedWrites.advance`."""
-        # Taken as a whole: with the ETag of one state and the position of another, of two
-        # writes that overtake each other the earlier one could come out on top.
+        # Taken as a whole. With the ETag of one state and the position of another, the earlier of
+        # two writes that overtake each other could replace the later one.
         held = self._held[key]
         while held.writer == writer:
             if held.position.sequence_number >= position.sequence_number:
@@ -87,8 +87,8 @@ class BlobStore(BlobCheckpointStore, Store):
     def _left_behind(self, key: Key) -> Position | None:
         """Where the Go SDK's forwarder stopped, if there was one.
 
-        It names its blobs as the hub and the group are spelt, the Python SDK in lower
-        case: from ``$Default`` on, the one does not find the other's.
+        It names its blobs as the hub and the group are spelt, the Python SDK in lower case. So
+        the one does not find the other's, not even where the group is ``$Default``.
         """
         name = "{}/{}/{}/checkpoint/{}".format(*key)
         if name == name.lower():

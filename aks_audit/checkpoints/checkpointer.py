@@ -1,8 +1,8 @@
 """The checkpoint writer: what the ledger says is done, into the store.
 
-A checkpoint is written at intervals, when a partition is released, and at the
-end. While the store is away forwarding goes on, and what is unwritten is
-written later; a crash meanwhile costs duplicates, never events.
+A checkpoint is written at intervals, when a partition is released, and at the end. While the store
+is away forwarding goes on, and the checkpoints are written later. A crash meanwhile costs
+duplicates, never events.
 """
 
 import time
@@ -31,7 +31,14 @@ forwarded all the same."""
 
 
 class Checkpointer:
-    """Claims the checkpoints of partitions, and writes them."""
+    """Claims the checkpoints of partitions, and writes them.
+
+    Args:
+        store: Its calls block, and are made on worker threads, four at a time.
+        hub: Names the checkpoints.
+        ledger: What is done.
+        metrics: Counts the writes.
+    """
 
     def __init__(
         self, store: FencedWrites, hub: HubConfig, ledger: Ledger, metrics: CheckpointMetrics
@@ -50,7 +57,7 @@ class Checkpointer:
         """By partition, since when there is progress that the store does not have."""
 
     def ready(self) -> str | None:
-        """The readiness check: a crash now would repeat what is not written."""
+        """The readiness check: after a crash, what is not written would come again."""
         oldest = min(self.unwritten_since.values(), default=None)
         if oldest is None or time.time() - oldest < UNREADY_S:
             return None

@@ -1,16 +1,14 @@
 """The checkpoint stores: the SDK's CheckpointStore, with fenced writes.
 
-The SDK needs four operations of a store, for its load balancing and its start
-positions. Our own writes need more than its ``update_checkpoint``, which
-overwrites whatever is there: a replica that lost a partition, and does not
-know it yet, would put the checkpoint back. So each claim *fences* the
-checkpoint with a writer's name of its own, and a write only succeeds while
-that name still stands.
+The SDK needs four operations of a store, for its load balancing and its start positions. Our own
+writes need more than its ``update_checkpoint``, which overwrites whatever is there: a replica that
+lost a partition, and does not know it yet, would put the checkpoint back. So each claim writes a
+fencing token of its own into the checkpoint, the writer's name, and a write succeeds only while
+that name is still there.
 
-The stores are the SDK's *synchronous* ones: both the SDK's load balancer (on
-its own thread, through the bridge) and our checkpoint writer call them through
-``trio.to_thread``, so a store that hangs holds up a worker thread and nothing
-else, and the writer does not depend on the receiver's health.
+The stores are the SDK's *synchronous* ones. Both the SDK's load balancer (on its own thread, over
+the bridge) and our checkpoint writer call them through ``trio.to_thread``. So a store that hangs
+holds up a worker thread and nothing else, and the writer does not depend on the receiver.
 """
 
 from typing import Protocol
@@ -23,8 +21,8 @@ Key = tuple[str, str, str, str]
 """Namespace, hub, consumer group and partition."""
 
 
-class Fenced(Exception):  # noqa: N818 - a state of affairs rather than an error
-    """Somebody else has claimed the partition since: its checkpoint is no longer ours."""
+class Fenced(Exception):  # noqa: N818 - named by what has happened, as `Retryable` is
+    """The partition was claimed by somebody else since: its checkpoint is not ours any more."""
 
 
 class FencedWrites(Protocol):
@@ -34,7 +32,7 @@ class FencedWrites(Protocol):
         """Write a first checkpoint; one that is there already stays. Returns what is there now."""
 
     def fence(self, key: Key, writer: str) -> Position:
-        """Make the checkpoint the writer's own, and return it. Earlier writers are shut out."""
+        """Make the checkpoint the writer's own, and return it. Writes of earlier writers fail."""
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
         """Move the checkpoint forward, never back. Raises Fenced."""

@@ -1,8 +1,8 @@
 """Where dead letters are kept.
 
-They lie in *segments*: immutable files of JSON lines, each written in
-one step, so a burst makes one file and a crash leaves none half written. A
-segment is a blob beside the checkpoints, or a file in a directory.
+They are kept in *segments*: immutable files of JSON lines. Each is written in one step, so a burst
+makes one file, and a crash leaves none half written. A segment is a blob beside the checkpoints, or
+a file in a directory.
 """
 
 import os
@@ -38,7 +38,7 @@ class Store(Protocol):
         """A segment's bytes, or None where it is gone."""
 
     def remove(self, name: str) -> None:
-        """Remove a segment; one that is gone is no error."""
+        """Remove a segment; it may be gone already."""
 
 
 class DirectoryStore:
@@ -114,7 +114,7 @@ class BlobStore:
         self._container.upload_blob(self._folder + name, data, overwrite=True)
 
     def names(self) -> Iterable[str]:
-        """See `Store.names`. Event Hubs names come back from Blob Storage in order."""
+        """See `Store.names`. Blob Storage lists names in order."""
         for name in self._container.list_blob_names(name_starts_with=self._folder):
             yield name.removeprefix(self._folder)
 

@@ -1,8 +1,7 @@
 """A rate limit per audit event, with a burst.
 
-Generic cell rate algorithm (ITU-T I.371): one moment says it all, the time at
-which the next event is due if the rate were kept exactly; an event may come
-earlier than that by what the burst allows.
+The generic cell rate algorithm (ITU-T I.371) keeps one moment: the time at which the next event is
+due if the rate is kept exactly. An event may come earlier than that by what the burst allows.
 """
 
 import trio
@@ -17,9 +16,10 @@ class RateLimiter:
         self._due = -float("inf")
 
     async def acquire(self, events: int) -> None:
-        """Wait until so many events may go. More than a burst waits for its own length.
+        """Wait until so many events may go.
 
-        Callers are served in the order in which they call.
+        Callers are served in the order in which they call. More events than a burst wait until
+        the rate allows all of them.
         """
         now = trio.current_time()
         start = max(self._due, now)

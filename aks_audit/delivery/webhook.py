@@ -1,8 +1,8 @@
 """One POST to the webhook: bytes in, nothing or a named error out.
 
-Statuses are read as Falco's k8saudit webhook means them (plugin 0.18,
-``source.go``): 2xx is success; 400, 413 and 422 speak of the payload; whatever
-else is not 2xx speaks of the endpoint, which may be well again later.
+Statuses are read as Falco's k8saudit webhook means them (plugin 0.18, ``source.go``): 2xx is
+success; 400, 413 and 422 are about the payload; every other status is about the endpoint, which
+may be well again later.
 """
 
 import email.utils
@@ -29,7 +29,7 @@ PAYLOAD_FAULTS = frozenset(
 ANSWER_MAX_BYTES = 64 * 1024
 """More of an answer is not read: its status is all that counts."""
 RETRY_AFTER_MAX_S = 300.0
-"""An endpoint may ask for a pause, but not for a silence that outlives an incident."""
+"""An endpoint may ask for a pause, but not for one that is longer than most incidents."""
 
 _LIST_HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":['
 _LIST_TAIL = b"]}"
@@ -38,8 +38,8 @@ LIST_OVERHEAD = len(_LIST_HEAD + _LIST_TAIL)
 
 
 PIECE_BYTES = 120 * 1024
-"""A larger body is put together piece by piece, while it is sent: every sender may be sending one
-at the same time, of POSTBATCHMAXBYTES, and its events are in memory already."""
+"""A larger body is put together piece by piece, while it is sent. All senders may send one of
+POSTBATCHMAXBYTES at the same time, and its events are in memory already."""
 
 
 class Body(httpx.AsyncByteStream):

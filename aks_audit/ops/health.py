@@ -1,8 +1,8 @@
-"""What the probes answer: named parts that are well, or say what is wrong.
+"""What the probes answer: each part by name, and what is wrong with it.
 
-Liveness asks whether a restart would help: a part that makes no progress
-although it should. Readiness asks whether events flow now: a part may be unready for
-hours (Falco is away) in a process that does all it can.
+Liveness asks whether a restart would help: whether a part makes no progress although it should.
+Readiness asks whether events flow now: a part may be unready for hours (Falco is away) in a process
+that does all it can.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ Check = Callable[[], str | None]
 
 
 class Heartbeat:
-    """One part's promise to show a sign of life, and whether it is kept.
+    """One part's promise to give a sign of life, and whether it is kept.
 
-    A part says how long its next step may take at most before it takes it, and
-    that it rests before it waits for work.
+    Before a part takes a step it says how long the step may take at most. Before it waits for
+    work it says that it rests.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -27,7 +27,7 @@ class Heartbeat:
         self._due = self._clock() + within_s
 
     def rest(self) -> None:
-        """Promise nothing: there is nothing to do."""
+        """Promise nothing: the part waits for work."""
         self._due = None
 
     def overdue(self) -> str | None:
@@ -44,7 +44,7 @@ class Health:
         self._ready: dict[str, Check] = {}
 
     def add(self, part: str, *, live: Check | None = None, ready: Check | None = None) -> None:
-        """Have a part take part in the probes."""
+        """Add a part's checks to the probes."""
         if live is not None:
             self._live[part] = live
         if ready is not None:

@@ -1,7 +1,7 @@
 """The stats endpoint: /metrics, /livez, /readyz and a status page at /.
 
-Served by hypercorn on the trio loop that does the work, on purpose: a probe
-that is answered has shown that the loop turns.
+hypercorn serves it on the trio loop that does the work, on purpose: an answer shows that the loop
+turns.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,18 @@ async def run(
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; tells the port once it listens. Raises Fatal if it cannot."""
+    """Serve until cancelled.
+
+    Args:
+        config: Where to listen.
+        metrics: For /metrics.
+        health: For /livez and /readyz.
+        status: Makes the status page.
+        task_status: Is given the port, once it listens.
+
+    Raises:
+        Fatal: STATSADDRESS cannot be listened on.
+    """
     server = ServerConfig()
     host = f"[{config.host}]" if ":" in config.host else config.host
     server.bind = [f"{host}:{config.port}"]
