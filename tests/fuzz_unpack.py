@@ -1,7 +1,7 @@
 """Fuzz the unpacking with atheris: `make fuzz`, with SECONDS=600 for longer.
 
-Coverage guides it through the readings, with a corpus of believable and of hostile bodies to
-begin with. What it looks for: an exception, and an event that Falco would not take.
+Coverage guides it through the branches, from a corpus of believable and of hostile bodies. It looks
+for an exception, and for an event that Falco would not take.
 """
 
 import sys

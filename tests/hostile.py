@@ -70,6 +70,10 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "many annotations": lambda size: log(
         EVENT[:-1] + many(b',"annotations":{"a":"b"}', size).decode() + "}"
     ),
+    "annotations, then many members": lambda size: log(
+        EVENT[:-1] + ',"annotations":{"a":"b"}' + many(b',"b":["\\"",{}]', size).decode() + "}"
+    ),
+    "many lists": lambda size: log(EVENT[:-1] + ',"b":[' + many(b'["]"],', size).decode() + "0]}"),
     "a list of events": lambda size: (
         b'{"kind":"EventList","items":[' + b",".join([b"1"] * (size // 2)) + b"]}"
     ),

@@ -1,1 +1,1 @@
-"""Bytes of a hub event -> audit events. Pure: no clock, socket, thread or logger."""
+"""The body of a hub event becomes audit events. Pure: no clock, socket, thread or logger."""

@@ -1,8 +1,8 @@
-"""The cluster's name into an audit event, without touching any other byte. Pure.
+"""Put the cluster's name into an audit event, without touching any other byte.
 
-Falco reads ``ka.cluster.name`` from ``annotations.cluster_name``, which nothing
-sets on AKS (plugin k8saudit, field extraction). The annotations are spliced
-into the event's bytes: everything else stays as the API server wrote it.
+Falco reads ``ka.cluster.name`` from ``annotations.cluster_name``, which nothing sets on AKS (plugin
+k8saudit, field extraction). The annotation is inserted into the event's bytes: all others stay as
+the API server wrote them.
 """
 
 import re
@@ -10,9 +10,7 @@ import re
 import msgspec
 
 from ..model import AuditEvent
-from .event import mend
-
-KEY = "cluster_name"
+from .jsontext import replace_lone_surrogates, value_start
 
 
 class _Annotated(msgspec.Struct, gc=False):
@@ -25,38 +23,37 @@ class _Named(msgspec.Struct, gc=False):
 
 _annotated = msgspec.json.Decoder(_Annotated)
 _named = msgspec.json.Decoder(_Named)
-_LAST = re.compile(rb'"annotations"\s*:\s*\Z')
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+_KEY_BEFORE = re.compile(rb'[{,]\s*"annotations"\s*:\s*\Z')
+_KEY_BEFORE_MAX = 32
+"""Bytes before the annotations in which their key is looked for; without white space it has 15."""
 
 
 def name_cluster(event: AuditEvent, max_bytes: int) -> AuditEvent:
-    """An event with the cluster's name among its annotations.
+    """The event with its cluster's name among the annotations.
 
-    Comes back as it was where the record named no cluster, and where it would grow past
-    ``max_bytes``: an event without its cluster is better than one that Falco does not take.
+    The event comes back as it was where its cluster is not known, where it has the name already or
+    no place for it, and where the name would take it over ``max_bytes`` (MAXEVENTBYTES). Better an
+    event without its cluster than one that Falco drops because of the name.
     """
     if not event.cluster:
         return event
     named = annotate(event.raw, event.cluster)
-    if len(named) > max_bytes:
-        return event
-    return msgspec.structs.replace(event, raw=named)
+    return event if len(named) > max_bytes else msgspec.structs.replace(event, raw=named)
 
 
 def annotate(raw: bytes, cluster: str) -> bytes:
-    """An event with the cluster's name among its annotations.
+    """A valid JSON object with the cluster's name among its annotations.
 
-    ``raw`` is one valid JSON object. Comes back as it was where it names a
-    cluster already, or where its annotations are no object.
+    Comes back as it was where the annotations name a cluster already, or are not an object.
     """
     readable = _readable(raw)
     value = bytes(_annotated.decode(readable).annotations)
-    member = b'"%s":%s' % (KEY.encode(), msgspec.json.encode(cluster))
+    member = b'"cluster_name":' + msgspec.json.encode(cluster)
     if not value:
         return b'%s,"annotations":{%s}}' % (raw[:-1].rstrip(), member)
     if not value.startswith(b"{") or _named.decode(value).cluster_name:
         return raw
-    start = _position(readable, value)
+    start = _annotations_start(readable, value)
     if start < 0:  # the key is written with escapes, as no API server does
         return raw
     comma = b"" if value[1:-1].strip() == b"" else b","
@@ -64,28 +61,18 @@ def annotate(raw: bytes, cluster: str) -> bytes:
 
 
 def _readable(raw: bytes) -> bytes:
-    """The event without what msgspec refuses; every byte of it stands where it stood."""
+    """The event without what msgspec refuses; every byte keeps its place."""
     try:
         _annotated.decode(raw)
     except msgspec.DecodeError:
-        return mend(raw)
+        return replace_lone_surrogates(raw)
     return raw
 
 
-def _position(raw: bytes, value: bytes) -> int:
+def _annotations_start(raw: bytes, value: bytes) -> int:
     """Where the annotations' object begins; they are the last member of nearly every event."""
     tail = raw[:-1].rstrip()
     start = len(tail) - len(value)
-    if tail.endswith(value) and _LAST.search(tail, max(0, start - 32), start):
+    if tail.endswith(value) and _KEY_BEFORE.search(tail, max(0, start - _KEY_BEFORE_MAX), start):
         return start
-    depth, key, found = 0, b"", -1
-    for match in _TOKEN.finditer(raw):
-        token = match.group()
-        if token == b"{" and depth == 1 and key == b'"annotations"':
-            found = match.start()  # the last of several is the one that counts
-        if token in (b"{", b"["):
-            depth += 1
-        elif token in (b"}", b"]"):
-            depth -= 1
-        key = token if token != b":" else key
-    return found
+    return value_start(raw, b"annotations")

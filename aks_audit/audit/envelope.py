@@ -1,16 +1,16 @@
-"""The log lines in the body of a hub event, in every form that was seen. Pure.
+"""The log lines in the body of a hub event, in every form that was seen.
 
-AKS ships the audit log in the Azure diagnostic envelope, ``{"records": […]}``;
-each record's ``properties.log`` is one line of a control-plane component's log.
-Three readings, each more patient and slower than the one before it:
+AKS ships the audit log in the Azure diagnostic envelope, ``{"records": […]}``. Each record has in
+its ``properties.log`` one line of the log of a control-plane component. A body is read in up to
+three ways; each accepts more than the one before it, and is slower:
 
 1. the whole envelope, typed: what AKS sends nearly always;
-2. record by record, for bodies in which some record has other types: one
-   broken record never costs its neighbours; and for the other forms that were
-   seen: a single record, a bare audit event or EventList, a line of JSON each;
-3. the same with what is no UTF-8 replaced, and the escapes of lone surrogates,
-   which msgspec refuses although they are JSON (RFC 8259, section 8.2); or what
-   is whole of a body that was cut.
+2. record by record, so that a record with other types costs none of its neighbours. Here the other
+   forms are read as well: a single record, an audit event or an EventList without an envelope,
+   lines of JSON;
+3. the same after two replacements: bytes that are not UTF-8, and the escapes of lone surrogates,
+   which msgspec refuses although they are JSON (RFC 8259, section 8.2). If the body is still not
+   JSON, the records in it that are whole.
 """
 
 import re
@@ -22,20 +22,35 @@ import msgspec
 from pydantic_core import from_json
 
 from ..model import Skip
-from .event import BOM, Refused, begins_like_audit, mend
-from .jsontext import elements
+from .event import Refusal, begins_like_audit
+from .jsontext import BOM, elements, replace_lone_surrogates
 
 CATEGORY_MAX = 128
 RESOURCE_ID_MAX = 1024
-"""Characters. What records say of themselves is remembered, in caches and as labels; Azure's own
-names are shorter than this."""
+"""Characters. Categories and resource ids are kept in a cache and become labels of metrics, so
+their length is bounded; Azure's own are shorter than this."""
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where a record says that its log comes from."""
+    """Where a log comes from, as its record says."""
 
     category: str = ""
     cluster: str = ""
+
+
+NO_ORIGIN = Origin()
+
+
+class LogLine(msgspec.Struct, frozen=True, gc=False):
+    """A log line, or bytes in which none can be found."""
+
+    text: bytes
+    """The log line; where there is a refusal, the record or body instead."""
+    origin: Origin = NO_ORIGIN
+    time: str = ""
+    """The record's time, as it came."""
+    refusal: Refusal | None = None
+    """Why there is no log line."""
 
 
 class _Properties(msgspec.Struct, gc=False):
@@ -71,8 +86,8 @@ class _RawProperties(msgspec.Struct, gc=False):
     log: msgspec.Raw = _NOTHING
 
 
-class _Bare(msgspec.Struct, gc=False):
-    """A body that is no envelope, to see what else it is."""
+class _OtherForm(msgspec.Struct, gc=False):
+    """A body that is not an envelope, to see what else it is."""
 
     kind: Any = ""
     items: list[msgspec.Raw] | None = None
@@ -83,21 +98,15 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _raw_envelope = msgspec.json.Decoder(_RawEnvelope)
 _raw_record = msgspec.json.Decoder(_RawRecord)
 _raw_properties = msgspec.json.Decoder(_RawProperties)
-_bare = msgspec.json.Decoder(_Bare)
+_other_form = msgspec.json.Decoder(_OtherForm)
 _string = msgspec.json.Decoder(str)
 _ABSENT = (b"", b"null")
 _BEGINS_ENVELOPE = re.compile(rb'\s*\{\s*"records"\s*:\s*\[')
 _LOG = re.compile(rb'"log"\s*:')
 
-NOWHERE = Origin()
-
-Reading = tuple[bytes, Refused | None, Origin, str]
-"""A log line, or the bytes that should have held one and what is wrong with them; its origin, and
-the record's time."""
-
 
 def cluster_name(resource_id: str) -> str:
-    """The cluster's name of an Azure resource id, in lower case: Azure's names know no case.
+    """The cluster's name in an Azure resource id, in lower case: Azure ignores the case of names.
 
     >>> cluster_name("/SUBSCRIPTIONS/X/…/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/PROD")
     'prod'
@@ -109,7 +118,7 @@ def cluster_name(resource_id: str) -> str:
 
 
 def _origin(category: str, resource_id: str) -> Origin:
-    if len(category) + len(resource_id) > RESOURCE_ID_MAX:  # not to be remembered
+    if len(category) + len(resource_id) > RESOURCE_ID_MAX:  # too long for the cache
         return Origin(category[:CATEGORY_MAX], cluster_name(resource_id))
     return _known_origin(category, resource_id)
 
@@ -119,16 +128,15 @@ def _known_origin(category: str, resource_id: str) -> Origin:
     return Origin(category[:CATEGORY_MAX], cluster_name(resource_id))
 
 
-def read(body: bytes) -> Iterable[Reading]:
-    """The log lines of a body. Never raises: what cannot be read comes with the reason."""
+def log_lines(body: bytes) -> Iterable[LogLine]:
+    """The log lines of a body, in order. Never raises: what cannot be read comes with a refusal."""
     try:
         records = _envelope.decode(body).records
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_patiently(body)
+        return _read_by_record(body)
     return [
-        (
+        LogLine(
             record.properties.log.encode(),
-            None,
             _origin(record.category, record.resource_id),
             record.time,
         )
@@ -136,16 +144,15 @@ def read(body: bytes) -> Iterable[Reading]:
     ]
 
 
-def _read_patiently(body: bytes) -> Iterator[Reading]:
-    """Read a body record by record."""
+def _read_by_record(body: bytes) -> Iterator[LogLine]:
     body = body.removeprefix(BOM)
     if not body.strip():
-        yield body, (Skip.EMPTY, "the body is empty"), NOWHERE, ""
+        yield LogLine(body, refusal=Refusal(Skip.EMPTY, "the body is empty"))
         return
     try:
         records = _raw_envelope.decode(body).records
     except msgspec.ValidationError:
-        yield from _read_bare(body)
+        yield from _read_other_form(body)
     except (msgspec.DecodeError, RecursionError) as error:
         yield from _read_malformed(body, str(error))
     else:
@@ -153,43 +160,38 @@ def _read_patiently(body: bytes) -> Iterator[Reading]:
             yield _read_record(bytes(record))
 
 
-def _read_record(record: bytes) -> Reading:
+def _read_record(record: bytes) -> LogLine:
     """Read a record, which may be malformed."""
-    origin, time = NOWHERE, ""
+    origin, time = NO_ORIGIN, ""
     text = record = _as_utf8(record)
     try:
         known = _raw_record.decode(record)
-        origin, time = _claims(known.category, known.resource_id, known.time)
+        origin, time = _origin_and_time(known.category, known.resource_id, known.time)
         text = bytes(known.properties)
         if text.startswith(b'"'):  # seen in the wild: an object in a JSON string
-            text = mend(_string.decode(text).encode())
-        line = text if text in _ABSENT else bytes(_raw_properties.decode(text).log)
-        if line in _ABSENT:
-            return record, (Skip.NO_LOG, ""), origin, time
-        return (
-            (_string.decode(line).encode() if line.startswith(b'"') else line),
-            None,
-            origin,
-            time,
-        )
+            text = replace_lone_surrogates(_string.decode(text).encode())
+        log = text if text in _ABSENT else bytes(_raw_properties.decode(text).log)
+        if log in _ABSENT:
+            return LogLine(record, origin, time, Refusal(Skip.NO_LOG))
+        return LogLine(_string.decode(log).encode() if log[:1] == b'"' else log, origin, time)
     except msgspec.DecodeError as error:
-        return record, (Skip.BROKEN_RECORD, str(error)), origin, time
+        return LogLine(record, origin, time, Refusal(Skip.BROKEN_RECORD, str(error)))
     except RecursionError:
-        deep = _find_log(text)
-        refused = None if deep else (Skip.TOO_DEEP, "")
-        return deep or record, refused, origin, time
+        log = _find_log(text)
+        refusal = None if log else Refusal(Skip.TOO_DEEP)
+        return LogLine(log or record, origin, time, refusal)
 
 
 def _as_utf8(text: bytes) -> bytes:
-    """A text with what is no UTF-8 in it replaced by U+FFFD, as Go reads it.
+    """Replace the bytes that are not UTF-8 by U+FFFD, as Go's decoders read them.
 
-    A line that is cut after so many bytes may end within a character.
+    A log line that is cut at a number of bytes may end within a character.
     """
     return text.decode(errors="replace").encode()
 
 
-def _claims(category: object, resource_id: object, time: object) -> tuple[Origin, str]:
-    """What a record says of itself, as far as it is text."""
+def _origin_and_time(category: object, resource_id: object, time: object) -> tuple[Origin, str]:
+    """Read a record's own fields of any type; those that are not text count as empty."""
 
     def text(value: object) -> str:
         return value if isinstance(value, str) else ""
@@ -197,58 +199,61 @@ def _claims(category: object, resource_id: object, time: object) -> tuple[Origin
     return _origin(text(category), text(resource_id)), text(time)
 
 
-def _read_bare(body: bytes) -> Iterator[Reading]:
-    """Read a body of valid JSON that is no envelope."""
+def _read_other_form(body: bytes) -> Iterator[LogLine]:
+    """Read a body that is not an envelope, though probably JSON."""
     try:
         body.decode()
-        known = _bare.decode(body)
+        known = _other_form.decode(body)
     except msgspec.ValidationError:
-        known = _Bare()
+        known = _OtherForm()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The envelope's decoder gave up on what it missed before it came to what is malformed.
+        # The decoder of the envelope stopped at a wrong type, before it came to what is malformed.
         yield from _read_malformed(body, str(error))
         return
     if known.kind == "EventList" and known.items is not None:
         for item in known.items:
-            yield bytes(item), None, NOWHERE, ""
+            yield LogLine(bytes(item))
     elif known.kind == "Event":
-        yield body, None, NOWHERE, ""
+        yield LogLine(body)
     elif known.properties:
         yield _read_record(body)
     else:
-        yield body, (Skip.NOT_ENVELOPE, 'the body is no envelope {"records": […]}'), NOWHERE, ""
+        wrong = 'the body is not an envelope {"records": […]}'
+        yield LogLine(body, refusal=Refusal(Skip.NOT_ENVELOPE, wrong))
 
 
-def _read_malformed(body: bytes, wrong: str) -> Iterator[Reading]:
+def _read_malformed(body: bytes, wrong: str) -> Iterator[LogLine]:
     """Read a body that is not one JSON text."""
-    mended = mend(_as_utf8(body))
-    if mended != body:
-        for raw, refused, origin, time in _read_patiently(mended):
-            # What cannot be read is kept as it came; what can is read as it was mended.
-            yield (body if refused and raw == mended else raw), refused, origin, time
+    replaced = replace_lone_surrogates(_as_utf8(body))
+    if replaced != body:
+        for line in _read_by_record(replaced):
+            if line.refusal and line.text == replaced:  # a dead letter holds the body as it came
+                yield msgspec.structs.replace(line, text=body)
+            else:
+                yield line
         return
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if _are_documents(lines):
-        for line in lines:
-            yield from _read_patiently(line)
+    documents = [line for line in body.split(b"\n") if line.strip()]
+    if _are_documents(documents):
+        for document in documents:
+            yield from _read_by_record(document)
     elif begins_like_audit(body):
-        yield body, None, NOWHERE, ""  # a bare audit event that was cut
+        yield LogLine(body)  # an audit event without an envelope that was cut
     else:
         yield from _read_cut(body, wrong)
 
 
 def _are_documents(lines: list[bytes]) -> bool:
-    """Whether these are lines of JSON, and not one JSON text that goes over lines."""
-    if len(lines) < 2 or lines[0].rstrip().endswith((b"[", b",")):  # noqa: PLR2004 - one and more
+    """Whether these are lines of JSON, rather than one JSON text that goes over several lines."""
+    if len(lines) < 2 or lines[0].rstrip().endswith((b"[", b",")):  # noqa: PLR2004 - one line
         return False
     return all(line.lstrip().startswith(b"{") for line in lines)
 
 
-def _read_cut(body: bytes, wrong: str) -> Iterator[Reading]:
-    """Read the records of an envelope that ends too early, or in which one is malformed."""
+def _read_cut(body: bytes, wrong: str) -> Iterator[LogLine]:
+    """Read the records of an envelope that ends too early, or in which a record is malformed."""
     envelope = _BEGINS_ENVELOPE.match(body)
     if envelope is None:
-        yield body, (Skip.BROKEN_BODY, wrong), NOWHERE, ""
+        yield LogLine(body, refusal=Refusal(Skip.BROKEN_BODY, wrong))
         return
     for record, whole in elements(body, envelope.end()):
         if whole:
@@ -256,25 +261,26 @@ def _read_cut(body: bytes, wrong: str) -> Iterator[Reading]:
         else:
             yield from _read_cut_record(record)
     # What lies behind the cut is lost: the body is kept as evidence.
-    yield body, (Skip.CUT_BODY, wrong), NOWHERE, ""
+    yield LogLine(body, refusal=Refusal(Skip.CUT_BODY, wrong))
 
 
-def _read_cut_record(record: bytes) -> Iterator[Reading]:
-    """Read a record that ends too early, if it came as far as its log."""
+def _read_cut_record(record: bytes) -> Iterator[LogLine]:
+    """Read a record that ends too early, if its log has at least begun."""
     log = _find_log(record)
     try:
         known = from_json(record, allow_partial=True)
     except ValueError:
         known = {}
     if log and isinstance(known, dict):
-        claims = _claims(*(known.get(key) for key in ("category", "resourceId", "time")))
-        yield log, None, *claims
+        fields = (known.get(key) for key in ("category", "resourceId", "time"))
+        yield LogLine(log, *_origin_and_time(*fields))
 
 
 def _find_log(text: bytes) -> bytes:
     """The log of a record that no parser takes, as far as it goes; empty where there is none."""
     key = _LOG.search(text)
-    log, _ = next(elements(text, key.end()), (b"", True)) if key else (b"", True)
+    element = next(elements(text, key.end()), None) if key else None
+    log = element.text if element else b""
     if not log.startswith(b'"'):
         return log
     try:

@@ -1,19 +1,17 @@
-"""Which audit events go on to Falco: a short list of rules in a file. Pure.
+"""Which audit events go on to Falco: a short list of rules in a file.
 
-A rule stands on a line of its own, ``keep`` or ``drop`` with conditions that all
-have to hold; the first rule that fits an event decides, and what fits none is
-kept::
+A rule is one line: ``keep`` or ``drop``, and conditions that all have to hold. The first rule that
+fits an event decides; an event that fits none is kept::
 
     # leases and health checks are noise
     drop resource=leases verb=get,update
     keep namespace=kube-system
     drop user=system:node:* verb=get,list,watch stage!=Panic
 
-Values are shell patterns, several separated by commas; ``!=`` asks for none of
-them. Of an event that came cut, a field that the cut may have taken is unknown:
-a condition on it never lets the event be dropped. What follows a ``#`` at the
-beginning of a word is a comment; within a word it belongs to it, as in the names
-that Entra ID gives to guests.
+Values are shell patterns, several separated by commas; ``!=`` holds where none of them matches. In
+an event that came cut, a field that the cut may have taken is unknown: a condition on it never lets
+the event be dropped. ``#`` at the beginning of a word begins a comment. Within a word it belongs to
+the word, as in the names that Entra ID gives to guests.
 """
 
 import re
@@ -55,7 +53,12 @@ class Rule:
     conditions: tuple[Condition, ...]
 
     def fits(self, fields: dict[str, str], *, cut: bool) -> bool:
-        """Whether the rule decides about an event."""
+        """Whether the rule decides about an event.
+
+        Args:
+            fields: the event's values by FIELDS; empty where it has none.
+            cut: whether the event came cut, so that an empty value is an unknown one.
+        """
         for condition in self.conditions:
             value = fields[condition.field]
             if cut and not value:
@@ -76,7 +79,7 @@ class Filter:
     def drops(self, event: AuditEvent) -> bool:
         """Whether an event is not to be forwarded."""
         known = summarise(event)
-        fields = {**dict.fromkeys(FIELDS, ""), **known}
+        fields = dict.fromkeys(FIELDS, "") | known
         fields |= {"category": event.category, "cluster": event.cluster, "stage": event.stage}
         cut = event.salvaged or "user" not in known
         if cut and "/" not in fields["resource"]:
@@ -109,10 +112,10 @@ def _rule(number: int, words: Sequence[str]) -> Rule:
 def _condition(number: int, word: str) -> Condition:
     match = _CONDITION.fullmatch(word)
     if match is None:
-        raise FilterError(f"line {number}: {word!r} is no condition, such as verb=get,list")
+        raise FilterError(f"line {number}: {word!r} is not a condition, such as verb=get,list")
     field, operator, values = match.groups()
     if field not in FIELDS:
-        raise FilterError(f"line {number}: {field!r} is none of {', '.join(FIELDS)}")
+        raise FilterError(f"line {number}: {field!r} is not one of {', '.join(FIELDS)}")
     patterns = [translate(value) for value in values.split(",") if value]
     if not patterns:
         raise FilterError(f"line {number}: {word!r} names no value")

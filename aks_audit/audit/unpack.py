@@ -1,49 +1,65 @@
-"""Bytes of a hub event -> audit events. Pure.
+"""The body of a hub event becomes audit events, and notes about what is not forwarded.
 
-Each log line in it is judged by what it is, and rebuilt where it came cut.
+Each log line is classified by its content, and rebuilt where it came cut.
 """
 
-from ..model import FAULTS, AuditEvent, Skip, Skipped
-from .envelope import Origin, read
-from .event import Refused, accept_salvaged, is_timestamp, judge
-from .salvage import Unsalvageable, salvage
+from typing import NamedTuple
 
-Unpacked = tuple[list[AuditEvent], list[Skipped]]
-"""The audit events of a hub event, and what of it is not forwarded."""
+from ..model import FAULTS, AuditEvent, Skip, Skipped
+from .envelope import LogLine, log_lines
+from .event import Refusal, classify, classify_salvaged
+from .salvage import Unsalvageable, salvage
+from .timestamps import is_timestamp
 
 RECORDS_MAX = 65_536
-"""Records read of one body. One has 500 bytes at least, and a message 20 MB at most: a body with
-more is none of Azure's, and is kept whole as a dead letter."""
+"""Records that are read of one body. A record of Azure's has at least 500 bytes, and a message at
+most 20 MB: a body with more records is not Azure's, and becomes one dead letter as a whole."""
 _SALVAGEABLE = (Skip.BROKEN_AUDIT, Skip.TOO_DEEP)
 
 
-def unpack(body: bytes, *, received: str = "", mend_cut: bool = True) -> Unpacked:
+class Unpacked(NamedTuple):
+    """What a hub event holds, in the order in which it came."""
+
+    events: list[AuditEvent]
+    skipped: list[Skipped]
+    """What is not forwarded, and why."""
+
+
+def unpack(body: bytes, *, received: str = "", salvage_cut: bool = True) -> Unpacked:
     """Split the body of a hub event into its audit events and what is skipped.
 
-    ``received`` is when Event Hubs took it (RFC 3339), for cut audit events
-    whose record has no time. ``mend_cut`` is SALVAGE. Never raises: whatever
-    cannot be read is in the second list, with a reason.
+    Never raises: whatever cannot be read is among the skipped, with a reason.
+
+    Args:
+        body: any bytes.
+        received: when Event Hubs took the hub event (RFC 3339): the time of cut audit events whose
+            record has none.
+        salvage_cut: whether cut events are rebuilt (SALVAGE), or skipped as faults.
     """
     events: list[AuditEvent] = []
     skipped: list[Skipped] = []
-    for number, (raw, refused, origin, time) in enumerate(read(body)):
+    for number, line in enumerate(log_lines(body)):
         if number == RECORDS_MAX:
             detail = f"more than {RECORDS_MAX} records"
             skipped.append(Skipped(Skip.BROKEN_BODY, "", number, detail, body))
             break
-        verdict = refused or judge(raw, origin.cluster, origin.category)
-        if not isinstance(verdict, AuditEvent) and mend_cut and verdict[0] in _SALVAGEABLE:
-            verdict = _salvage(raw, origin, time if is_timestamp(time) else received, verdict)
-        if isinstance(verdict, AuditEvent):
-            events.append(verdict)
+        origin = line.origin
+        result = line.refusal or classify(line.text, origin.cluster, origin.category)
+        if not isinstance(result, AuditEvent) and salvage_cut and result.reason in _SALVAGEABLE:
+            result = _salvage(line, received, result)
+        if isinstance(result, AuditEvent):
+            events.append(result)
         else:
-            kept = raw if verdict[0] in FAULTS else b""
-            skipped.append(Skipped(verdict[0], origin.category, number, verdict[1], kept))
-    return events, skipped
+            kept = line.text if result.reason in FAULTS else b""
+            skipped.append(Skipped(result.reason, origin.category, number, result.detail, kept))
+    return Unpacked(events, skipped)
 
 
-def _salvage(raw: bytes, origin: Origin, time: str, why: Refused) -> AuditEvent | Refused:
+def _salvage(line: LogLine, received: str, why: Refusal) -> AuditEvent | Refusal:
+    """Rebuild a log line, or add to the refusal why that was not possible."""
+    time = line.time if is_timestamp(line.time) else received
     try:
-        return accept_salvaged(salvage(raw, time), origin.cluster, origin.category)
+        rebuilt = salvage(line.text, time)
     except Unsalvageable as error:
-        return why[0], f"{why[1]}; {error}"
+        return Refusal(why.reason, f"{why.detail}; {error}")
+    return classify_salvaged(rebuilt, line.origin.cluster, line.origin.category)

@@ -15,7 +15,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 from ..audit.annotate import name_cluster
-from ..audit.event import judge
+from ..audit.event import classify
 from ..audit.unpack import unpack
 from ..config.settings import Config, Exhausted, SinkConfig
 from ..deadletters.letter import DeadLetter, encode
@@ -188,11 +188,11 @@ class _Resender:
 
 def readable(letter: DeadLetter) -> list[AuditEvent]:
     """The audit events of a dead letter, as this version reads them; none if it cannot."""
-    verdict = judge(letter.body, letter.cluster, letter.category)
-    if isinstance(verdict, AuditEvent):
-        return [verdict]
+    found = classify(letter.body, letter.cluster, letter.category)
+    if isinstance(found, AuditEvent):
+        return [found]
     received = letter.enqueued_at.isoformat()
-    events, skipped = unpack(letter.body, received=received, mend_cut=False)
+    events, skipped = unpack(letter.body, received=received, salvage_cut=False)
     return [] if any(skip.raw for skip in skipped) else events
 
 

@@ -58,7 +58,7 @@ class Preparation:
         """Take a hub event apart. Never raises: what cannot be read is among the faults."""
         config, limit = self._config, self._max_event_bytes
         received = datetime.fromtimestamp(event.enqueued_at, UTC).isoformat()
-        events, skipped = unpack(event.body, received=received, mend_cut=config.salvage)
+        events, skipped = unpack(event.body, received=received, salvage_cut=config.salvage)
         if config.annotate_cluster:
             events = [name_cluster(each, limit) for each in events]
         # Mending makes an event three times as long at most (U+FFFD for each byte), and salvage

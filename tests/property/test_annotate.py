@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aks_audit.audit.annotate import annotate
-from aks_audit.audit.event import judge, mend
+from aks_audit.audit.event import classify
+from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.model import AuditEvent
 from demo.judge import Accepted
 from demo.judge import judge as falco
@@ -38,14 +39,14 @@ def check(raw: bytes, cluster: str = "prod-1") -> Any:
     assert rest == {key: value for key, value in before.items() if key != "annotations"}
     (verdict,) = falco(named)
     assert isinstance(verdict, Accepted)
-    assert isinstance(judge(named), AuditEvent)
+    assert isinstance(classify(named), AuditEvent)
     return found
 
 
 @examples(300)
 @given(raw_events(), names)
 def test_only_the_annotation_is_added(raw: bytes, cluster: str) -> None:
-    before = json.loads(mend(raw)).get("annotations", {})
+    before = json.loads(replace_lone_surrogates(raw)).get("annotations", {})
     if isinstance(before, dict) and "cluster_name" not in before:
         assert annotate(raw, cluster) != raw
         check(raw, cluster)
@@ -100,11 +101,23 @@ def with_members(*members: bytes) -> bytes:
             with_members(b'"s":"\\ud800"', b'"annotations":{"a":"\\udfff"}'),
             with_members(b'"s":"\\ud800"', b'"annotations":{@,"a":"\\udfff"}'),
         ),
+        (
+            with_members(b'"annotations":{"a":"b"}', b'"\\"annotations":{"a":"b"}'),
+            with_members(b'"annotations":{@,"a":"b"}', b'"\\"annotations":{"a":"b"}'),
+        ),
+        (
+            with_members(b'"annotations":{"a":"b"}', b'"x,\\"annotations":{"a":"b"}'),
+            with_members(b'"annotations":{@,"a":"b"}', b'"x,\\"annotations":{"a":"b"}'),
+        ),
+        (
+            with_members(b'"n":1, "annotations"' + b" " * 50 + b': {"a":"b"}'),
+            with_members(b'"n":1, "annotations"' + b" " * 50 + b': {@,"a":"b"}'),
+        ),
     ],
 )
 def test_the_name_stands_first_among_the_annotations(raw: bytes, named: bytes) -> None:
     assert annotate(raw, "prod") == named.replace(b"@", b'"cluster_name":"prod"')
-    assert isinstance(judge(annotate(raw, "prod")), AuditEvent)
+    assert isinstance(classify(annotate(raw, "prod")), AuditEvent)
 
 
 @pytest.mark.parametrize(

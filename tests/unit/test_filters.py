@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from aks_audit.audit.event import judge
+from aks_audit.audit.event import classify
 from aks_audit.audit.filters import FIELDS, FilterError, parse
 from aks_audit.audit.salvage import salvage
 from aks_audit.model import AuditEvent
@@ -19,8 +19,8 @@ KNOWN: dict[str, Any] = {
 
 def event(*, cut: bool = False, **fields: Any) -> AuditEvent:
     raw = audit_event("a", **(KNOWN | fields))
-    verdict = judge(raw, "prod", "kube-audit")
-    assert isinstance(verdict, AuditEvent)
+    result = classify(raw, "prod", "kube-audit")
+    assert isinstance(result, AuditEvent)
     return AuditEvent(raw, "a", "ResponseComplete", "prod", "kube-audit", salvaged=cut)
 
 
@@ -102,7 +102,7 @@ def test_what_an_event_does_not_have_is_empty() -> None:
     assert dropped("drop namespace!=default", bare)
 
 
-def test_a_hash_within_a_word_is_no_comment() -> None:
+def test_a_hash_within_a_word_is_not_a_comment() -> None:
     """So are the names that Entra ID gives to guests."""
     guest = event(user={"username": "bob_x.com#EXT#@y.com"})
     assert dropped("drop user=bob_x.com#EXT#@y.com  # Bob", guest)
@@ -116,15 +116,15 @@ def test_a_hash_within_a_word_is_no_comment() -> None:
         ("drop verb=get\n\nverb=get", "line 3: begins with neither keep nor drop"),
         ("drop", "line 1: has no condition"),
         ("# x\ndrop # y", "line 2: has no condition"),
-        ("drop verb", "line 1: 'verb' is no condition"),
-        ("drop verb=get resource", "line 1: 'resource' is no condition"),
-        ("drop verb = get", "line 1: 'verb' is no condition"),
+        ("drop verb", "line 1: 'verb' is not a condition"),
+        ("drop verb=get resource", "line 1: 'resource' is not a condition"),
+        ("drop verb = get", "line 1: 'verb' is not a condition"),
         ("drop verb==get,", None),
-        ("drop Verb=get", "line 1: 'Verb=get' is no condition"),
-        ("drop name=x", "line 1: 'name' is none of category, cluster,"),
-        ("drop verb=", "line 1: 'verb=' is no condition"),
+        ("drop Verb=get", "line 1: 'Verb=get' is not a condition"),
+        ("drop name=x", "line 1: 'name' is not one of category, cluster,"),
+        ("drop verb=", "line 1: 'verb=' is not a condition"),
         ("drop verb=,", "line 1: 'verb=,' names no value"),
-        ("drop verb~get", "line 1: 'verb~get' is no condition"),
+        ("drop verb~get", "line 1: 'verb~get' is not a condition"),
     ],
 )
 def test_an_error_names_the_line(text: str, wrong: str | None) -> None:

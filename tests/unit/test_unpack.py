@@ -156,7 +156,7 @@ def test_all_broken_records_together_are_told_one_by_one() -> None:
         (b'{"records":"[]"}', Skip.NOT_ENVELOPE),
     ],
 )
-def test_a_body_that_is_no_envelope_is_one_skip(body: bytes, reason: Skip) -> None:
+def test_a_body_that_is_not_an_envelope_is_one_skip(body: bytes, reason: Skip) -> None:
     assert unpack(body)[0] == []
     assert reasons(body) == [(0, reason)]
 
@@ -200,7 +200,7 @@ def test_depth_is_counted_as_falco_counts_it() -> None:
             assert taken == (not isinstance(answer[0], Dropped)), (levels, innermost)
 
 
-def test_many_brackets_are_not_depth() -> None:
+def test_many_brackets_do_not_count_as_depth() -> None:
     flat = audit_event(many=[{}] * 500, text="[{" * 500 + '\\"')
     assert raws(envelope(record(flat.decode()))) == [flat]
 
@@ -226,7 +226,7 @@ def test_lone_surrogates_in_an_event_are_kept_as_they_came(escape: str) -> None:
     assert raws(envelope(record(log.decode()))) == [log]
 
 
-def test_a_lone_surrogate_in_something_else_is_no_fault() -> None:
+def test_a_lone_surrogate_in_something_else_is_not_a_fault() -> None:
     assert reasons(envelope(record('{"a":"\\ud800"}'))) == [(0, Skip.NOT_AUDIT)]
 
 
@@ -369,7 +369,7 @@ def test_lines_of_json_of_which_one_is_cut_cost_that_one() -> None:
     assert [skip.reason for skip in skipped] == [Skip.BROKEN_AUDIT] * 2
 
 
-def test_an_envelope_over_several_lines_is_no_lines_of_json() -> None:
+def test_an_envelope_over_several_lines_is_read_as_one_text() -> None:
     records = [json.dumps(record(audit_event(str(n)).decode())).encode() for n in range(3)]
     body = b'{"records":[\n' + b",\n".join(records)
     assert [event.audit_id for event in unpack(body + b"]}")[0]] == ["0", "1", "2"]

@@ -1,0 +1,43 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from aks_audit.commands.moments import parse_moment
+
+MOMENT = datetime(2024, 5, 1, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-05-01T08:00:00Z",
+        "2024-05-01t08:00:00z",
+        "2024-05-01 08:00:00Z",
+        "2024-05-01T08:00:00.000Z",
+        "2024-05-01T10:00:00+02:00",
+    ],
+)
+def test_a_moment_is_rfc_3339(text: str) -> None:
+    assert parse_moment(text) == MOMENT
+
+
+def test_a_date_begins_in_utc() -> None:
+    assert parse_moment("2024-05-01") == MOMENT.replace(hour=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2024-02-30",
+        "20240501",
+        "2024-W18-3",
+        "2024-05-01T08:00:00",  # in which zone?
+        "2024-05-01T08:00Z",
+        "2024-05-01T08:00:00Z ",
+    ],
+)
+def test_anything_else_is_not_a_moment(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the message may be Python's
+        parse_moment(text)
