@@ -9,10 +9,11 @@ whether that is a secret.
 import ipaddress
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
+from ..audit import timestamps
 from .values import Exhausted, LogFormat, LogLevel, StartAt, StartPosition
 
 
@@ -146,21 +147,21 @@ def file_path(text: str) -> Path:
     return Path(text)
 
 
-_RFC3339 = re.compile(
-    r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-)
+_CENTURY = "20"
+"""Of years. Event Hubs is not older; and in the year 1 or 9999 the conversion to UTC may fail."""
 
 
 def start_position(text: str) -> StartPosition:
-    """Read one end of the partition, or a time with its offset from UTC."""
+    """One end of the partition, or a moment with its offset from UTC."""
     if text.lower() in set(StartAt):
         return StartAt(text.lower())
-    if not _RFC3339.fullmatch(text):
-        invalid("is neither latest nor earliest nor an RFC 3339 time with its offset from UTC")
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        moment = timestamps.parse(text)
     except ValueError:
-        invalid("is not a date and time of the calendar")
+        invalid("is neither latest nor earliest nor an RFC 3339 time with its offset from UTC")
+    if not text.startswith(_CENTURY):
+        invalid("is not a time of this century")
+    return moment.astimezone(UTC)
 
 
 def exhausted(text: str) -> Exhausted:

@@ -256,14 +256,29 @@ class TestHub:
     def test_start_positions(self) -> None:
         assert with_(STARTPOSITION="Earliest").hub.start_position is StartAt.EARLIEST
         moment = datetime(2024, 5, 1, 10, 30, 0, 250_000, tzinfo=UTC)
-        for text in ("2024-05-01T10:30:00.25Z", "2024-05-01t12:30:00.250+02:00"):
+        for text in (
+            "2024-05-01T10:30:00.25Z",
+            "2024-05-01t10:30:00.250000000z",
+            "2024-05-01t12:30:00.250+02:00",
+        ):
             position = with_(STARTPOSITION=text).hub.start_position
             assert position == moment
             assert isinstance(position, datetime)
             assert position.tzinfo is UTC
 
     @pytest.mark.parametrize(
-        "text", ["2024-05-01T10:30:00", "2024-05-01", "now", "2024-02-30T00:00:00Z", "-1"]
+        "text",
+        [
+            "2024-05-01T10:30:00",
+            "2024-05-01 10:30:00Z",
+            "2024-05-01",
+            "now",
+            "2024-02-30T00:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
+            "-1",
+        ],
     )
     def test_wrong_start_positions(self, text: str) -> None:
         assert problem(STARTPOSITION=text)
