@@ -165,7 +165,7 @@ def test_filters_choose_and_leave_the_rest(grave: Grave, falco: ThreadedFalco) -
 def test_a_wrong_time_is_told(grave: Grave) -> None:
     ended = grave.run("replay", "--since", "yesterday")
     assert ended.returncode == 2
-    assert "'yesterday' is no time such as" in ended.stderr
+    assert "'yesterday' is not a time such as" in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -327,6 +327,26 @@ def test_routes_and_the_name_of_the_cluster_apply_again(grave: Grave, falco: Thr
         assert delivered(prod).keys() == {"there"}
         assert b'"cluster_name":"prod-1"' in prod.bodies[0]
         assert delivered(falco).keys() == {"here", "nobody knows"}
+
+
+def test_a_name_that_would_make_an_event_too_large_is_left_out(
+    grave: Grave, falco: ThreadedFalco
+) -> None:
+    limit = 262_144
+    largest = audit_event("largest", pad="")
+    largest = largest.replace(b'"pad":""', b'"pad":"%s"' % (b"x" * (limit - len(largest))))
+    grave.bury(
+        [
+            replace(letter("largest", raw=largest, reason="exhausted"), cluster="prod-1"),
+            replace(letter("other"), cluster="prod-1"),
+        ]
+    )
+    ended = grave.run("replay", CLUSTERNAME="annotate", MAXEVENTBYTES=str(limit))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("2 of 2 dead letters accepted and removed, 0 left")
+    assert falco.events["largest", "ResponseComplete"] == largest
+    assert b'"cluster_name":"prod-1"' in falco.events["other", "ResponseComplete"]
+    assert list(grave.store.names()) == []
 
 
 def test_progress_is_shown_on_a_terminal(grave: Grave, falco: ThreadedFalco) -> None:

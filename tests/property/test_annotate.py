@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aks_audit.audit.annotate import annotate
+from aks_audit.audit.annotate import annotate, name_cluster
 from aks_audit.audit.event import classify
 from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.model import AuditEvent
@@ -142,3 +143,16 @@ def test_an_event_is_left_alone_that_has_a_name_or_no_place_for_it(
 
 def test_a_name_is_written_as_json() -> None:
     assert json.loads(annotate(EVENT, 'a"\\\n😀'))["annotations"] == {"cluster_name": 'a"\\\n😀'}
+
+
+def test_an_event_is_named_as_long_as_it_stays_within_the_limit() -> None:
+    event = AuditEvent(EVENT, "a", "ResponseComplete", "prod", "kube-audit", salvaged=True)
+    named = annotate(EVENT, "prod")
+    assert name_cluster(event, len(named)) == replace(event, raw=named)
+    assert name_cluster(event, len(named) - 1) is event
+    assert name_cluster(event, len(EVENT) - 1) is event
+
+
+def test_an_event_of_an_unknown_cluster_is_left_alone() -> None:
+    event = AuditEvent(EVENT, "a", "ResponseComplete")
+    assert name_cluster(event, 1_000_000) is event
