@@ -89,6 +89,22 @@ def stop_on_the_way(rig: Rig, number: signal.Signals) -> None:
     rig.account.check(duplicates_at_most=0)
 
 
+def test_a_stop_waits_for_the_answer_that_is_under_way(rig: Rig) -> None:
+    """It comes long after the source could have been closed, and is checkpointed all the same."""
+    rig.falco.faults.delay(8)
+    rig.publish(audit_bodies("slow", 1, records=5))
+    with rig.forwarder(SHUTDOWNGRACE="120000") as forwarder:
+        rig.falco.wait_for(lambda: rig.falco.count == 5)
+        assert forwarder.stop() == 0
+        assert not forwarder.log(level="warning")
+    assert rig.checkpoints() == rig.last_sequence_numbers()
+    with rig.forwarder() as forwarder:
+        rig.publish(audit_bodies("after", 4, partitions=4))
+        rig.account.wait()
+        assert forwarder.stop() == 0
+    rig.account.check(duplicates_at_most=0)
+
+
 def test_a_silent_endpoint_does_not_keep_it_from_stopping(rig: Rig) -> None:
     rig.falco.faults.silence(times=None)
     rig.publish(audit_bodies("held", 40, records=2, partitions=4))

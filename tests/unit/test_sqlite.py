@@ -1,6 +1,7 @@
 import sqlite3
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -124,6 +125,31 @@ def test_a_first_checkpoint_does_not_replace_another(store: SqliteStore) -> None
     store.create(key(), at(7))
     store.create(key(), at(3))
     assert checkpoints(store) == {"0": (5, "o5")}
+
+
+class Watched(sqlite3.Connection):
+    """A connection that notes how safe each of its commits is."""
+
+    commits: ClassVar[list[int]] = []
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            (level,) = super().execute("PRAGMA synchronous").fetchone()
+            self.commits.append(level)
+        return super().execute(sql, *args)
+
+
+def test_a_checkpoint_is_on_disk_before_it_counts_as_written(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit is flushed (FULL is 2, EXTRA is 3), so none is undone by a loss of power."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+    monkeypatch.setattr(Watched, "commits", [])
+    store.create(key(), at(0))
+    store.fence(key(), "me")
+    store.advance(key(), "me", at(1))
+    assert len(Watched.commits) == 3
+    assert min(Watched.commits) >= 2
 
 
 def test_checkpoints_never_step_back(store: SqliteStore) -> None:
