@@ -47,6 +47,8 @@ class SqliteStore(Store):
         connection = sqlite3.connect(self._file, timeout=SQLITE_BUSY_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
+            # SQLite's own default, but a build may have another one: a commit is on disk.
+            connection.execute("PRAGMA synchronous=FULL")
             connection.executescript(self._SCHEMA)
             connection.execute("BEGIN IMMEDIATE")
             yield connection
