@@ -1,5 +1,6 @@
 """Unit tests need no process and no socket: what needs one belongs into another folder."""
 
+import platform
 import sys
 from collections.abc import Iterator
 
@@ -25,6 +26,9 @@ def _refuse(event: str, args: tuple[object, ...]) -> None:
     if _guarded and event in REFUSED:
         pytest.fail(f"{event}{args}: a test with a process or a socket is not a unit test")
 
+
+# Azure's clients tell the platform to the server, and Python asks `uname` for it, once.
+platform.platform()
 
 # A hook stays for good, and the other folders share the process.
 sys.addaudithook(_refuse)
