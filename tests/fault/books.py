@@ -38,7 +38,7 @@ class Books:
             found += decode(data)
         return found
 
-    def buried(self) -> Counter[Key]:
+    def dead_lettered(self) -> Counter[Key]:
         """Return how often each audit event with an id is among the dead letters."""
         return Counter(_key(each) for each in self.letters() if each.audit_id)
 
@@ -48,7 +48,7 @@ class Books:
 
     def settled(self) -> bool:
         """Whether all that was published is either delivered or dead-lettered."""
-        return self._rig.account.lost <= self.buried().keys()
+        return self._rig.account.lost <= self.dead_lettered().keys()
 
     def wait(self) -> None:
         """Wait until all that was published is done, and checkpointed."""
@@ -57,15 +57,15 @@ class Books:
 
     def check(self, *, dead: int = 0, duplicates_at_most: int = 0) -> int:
         """Assert that the equation holds; returns how many events came more than once."""
-        account, buried = self._rig.account, self.buried()
-        assert account.lost <= buried.keys(), "lost"
+        account, dead_lettered = self._rig.account, self.dead_lettered()
+        assert account.lost <= dead_lettered.keys(), "lost"
         assert not account.unexpected, account.unexpected
         assert not self._rig.falco.dropped
-        assert len(buried) == dead
+        assert len(dead_lettered) == dead
         duplicates = account.duplicates + sum(
-            count for key, count in buried.items() if key not in account.lost
+            count for key, count in dead_lettered.items() if key not in account.lost
         )
-        duplicates += sum(buried.values()) - len(buried)
+        duplicates += sum(dead_lettered.values()) - len(dead_lettered)
         self._report("published", len(account.published))
         self._report("dead_lettered", dead)
         self._report("duplicates", duplicates)

@@ -95,7 +95,7 @@ async def _await(function: Callable[[], Awaitable[None]]) -> None:
     await function()
 
 
-def test_what_an_old_claim_brings_late_is_no_progress_of_the_new_one(other: Trio) -> None:
+def test_what_an_old_claim_brings_late_does_not_move_the_new_one(other: Trio) -> None:
     receiver = other.receiver
 
     async def main() -> None:

@@ -70,7 +70,7 @@ def test_a_full_disk_keeps_dead_letters_in_flight(
         books.check(dead=POISON)
 
 
-def test_a_limit_on_file_size_is_no_end_of_the_world(rig: Rig, books: Books) -> None:
+def test_a_limit_on_file_size_keeps_dead_letters_in_flight(rig: Rig, books: Books) -> None:
     with rig.forwarder() as forwarder:
         rig.falco.faults.reject('"poison-', 400)
         rig.publish(audit_bodies("good", 40, records=3, partitions=4))

@@ -20,7 +20,7 @@ for number in range(1000000):
 
 
 def test_a_kill_leaves_no_half_segment(tmp_path: Path) -> None:
-    """What it left aside is no segment, and is removed by a later writer."""
+    """What it left half written is not a segment, and a later writer removes it."""
     store = DirectoryStore(tmp_path)
     for _ in range(3):
         with subprocess.Popen(

@@ -31,7 +31,7 @@ def test_what_was_taken_late_comes_again_and_nothing_is_lost(rig: Rig, books: Bo
 
 
 def test_the_probes_of_a_hold_repeat_one_event_each(rig: Rig, books: Books) -> None:
-    """So an endpoint that takes everything and answers too late is not buried in duplicates."""
+    """So an endpoint that takes everything and answers too late gets few duplicates."""
     rig.falco.faults.silence(None, taken=True)
     settings = {"POSTTIMEOUT": "150", "POSTMAXRETRIES": "0", "POSTBATCHMAXEVENTS": str(BATCH)}
     with rig.forwarder(**settings, POSTCONCURRENCY="2") as forwarder:

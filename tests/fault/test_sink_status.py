@@ -7,7 +7,7 @@ STATUSES = {500: None, 503: 1, 429: 1, 404: None, 401: None, 302: None}
 """With Retry-After, in seconds, where there is one."""
 
 
-def test_one_sickness_after_the_other_is_held_and_costs_nothing(rig: Rig, books: Books) -> None:
+def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, books: Books) -> None:
     with rig.forwarder(POSTMAXRETRIES="1", POSTEXHAUSTED="hold") as forwarder:
         for status, retry_after in STATUSES.items():
             rig.falco.faults.answer(status, None, retry_after=retry_after)
@@ -25,7 +25,7 @@ def test_one_sickness_after_the_other_is_held_and_costs_nothing(rig: Rig, books:
     books.check()
 
 
-def test_sickness_that_comes_and_goes_costs_nothing(rig: Rig, books: Books) -> None:
+def test_faults_that_come_and_go_cost_nothing(rig: Rig, books: Books) -> None:
     rig.falco.faults.script("500*2 200 503 429 200*3 404*3 200 401*2 500 200*2 503*4")
     with rig.forwarder(POSTMAXRETRIES="2", POSTBATCHMAXEVENTS="7") as forwarder:
         rig.publish(audit_bodies("flapping", 100, records=3, partitions=4))

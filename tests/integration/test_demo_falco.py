@@ -184,7 +184,7 @@ def test_a_client_that_expects_100_is_refused_before_it_sends(falco: ThreadedFal
     assert exchange(falco, request).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_request_that_is_no_http_is_refused(falco: ThreadedFalco) -> None:
+def test_a_request_that_is_not_http_is_refused(falco: ThreadedFalco) -> None:
     assert exchange(falco, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 

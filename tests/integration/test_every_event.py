@@ -150,7 +150,7 @@ def ids(falco: ThreadedFalco) -> Counter[str]:
     return Counter(audit_id.rpartition("-")[0] for audit_id, _ in falco.receipts)
 
 
-def test_one_sick_falco_does_not_hold_the_other_up(rig: Rig, tmp_path: Path) -> None:
+def test_one_failing_falco_does_not_hold_the_other_up(rig: Rig, tmp_path: Path) -> None:
     with ThreadedFalco() as prod:
         prod.faults.answer(503, times=None)
         file = routes(tmp_path / "routes.toml", prod.url)
@@ -165,7 +165,7 @@ def test_one_sick_falco_does_not_hold_the_other_up(rig: Rig, tmp_path: Path) -> 
             assert scrape.total("aks_audit_log_inflight_events") == 20
             assert "sink" not in forwarder.unready()
             assert forwarder.get("/livez").status_code == 200
-            # The partition of the well one goes on; that of the sick one waits.
+            # The partition of the healthy one goes on; that of the failing one waits.
             eventually(lambda: rig.checkpoints().get("0") == 19)
             assert rig.checkpoints().get("1", -1) == -1
             prod.faults.clear()
@@ -177,7 +177,9 @@ def test_one_sick_falco_does_not_hold_the_other_up(rig: Rig, tmp_path: Path) -> 
         assert set(rig.falco.receipts.values()) == set(prod.receipts.values()) == {1}
 
 
-def test_a_sick_falco_takes_its_own_share_of_memory_and_no_more(rig: Rig, tmp_path: Path) -> None:
+def test_a_failing_falco_takes_its_own_share_of_memory_and_no_more(
+    rig: Rig, tmp_path: Path
+) -> None:
     with ThreadedFalco() as prod:
         prod.faults.answer(503, times=None)
         file = routes(tmp_path / "routes.toml", prod.url)
@@ -202,7 +204,7 @@ def pad(published: Published, size: int) -> Published:
     return Published(body, published.partition, published.audit)
 
 
-def test_a_sick_falco_with_dead_letters_holds_nothing_up(rig: Rig, tmp_path: Path) -> None:
+def test_a_failing_falco_with_dead_letters_holds_nothing_up(rig: Rig, tmp_path: Path) -> None:
     with ThreadedFalco() as prod:
         prod.faults.answer(503, times=None)
         file = routes(tmp_path / "routes.toml", prod.url)

@@ -27,7 +27,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass
-class Grave:
+class DeadLetters:
     """A dead-letter store, an endpoint, and the commands between them."""
 
     environment: dict[str, str]
@@ -37,7 +37,7 @@ class Grave:
         config = load(self.environment)
         self.store = open_store(config.dead_letters, config.hub)
 
-    def bury(self, letters: Sequence[DeadLetter]) -> str:
+    def add(self, letters: Sequence[DeadLetter]) -> str:
         name = deadletter.segment_name(letters[0].dead_at)
         self.store.write(name, deadletter.encode(letters))
         return name
@@ -70,18 +70,18 @@ def falco() -> Iterator[ThreadedFalco]:
 
 
 @pytest.fixture
-def grave(sqlite: Store, falco: ThreadedFalco) -> Grave:
+def dead(sqlite: Store, falco: ThreadedFalco) -> DeadLetters:
     """In a directory, for tests to which the store does not matter."""
-    return dig(sqlite, falco)
+    return open_dead(sqlite, falco)
 
 
 @pytest.fixture
-def stored_grave(store: Store, falco: ThreadedFalco) -> Grave:
+def stored_dead(store: Store, falco: ThreadedFalco) -> DeadLetters:
     """In each of the stores in turn."""
-    return dig(store, falco)
+    return open_dead(store, falco)
 
 
-def dig(store: Store, falco: ThreadedFalco) -> Grave:
+def open_dead(store: Store, falco: ThreadedFalco) -> DeadLetters:
     environment = {
         **store.environment,
         "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;SharedAccessKey=k",
@@ -89,7 +89,7 @@ def dig(store: Store, falco: ThreadedFalco) -> Grave:
         "POSTMAXRETRIES": "2",
         "POSTRETRYINCREMENTALDELAY": "5",
     }
-    return Grave(environment, falco)
+    return DeadLetters(environment, falco)
 
 
 def letter(
@@ -118,64 +118,64 @@ def delivered(falco: ThreadedFalco) -> dict[str, int]:
     return {audit_id: times for (audit_id, _), times in falco.receipts.items()}
 
 
-def test_what_is_accepted_is_removed(stored_grave: Grave, falco: ThreadedFalco) -> None:
-    grave = stored_grave
+def test_what_is_accepted_is_removed(stored_dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead = stored_dead
     for segment in range(3):
-        grave.bury(letters(str(segment), 20))
-    ended = grave.run("replay")
+        dead.add(letters(str(segment), 20))
+    ended = dead.run("replay")
     assert ended.returncode == 0
     assert ended.stdout.startswith("60 of 60 dead letters accepted and removed, 0 left")
-    assert list(grave.store.names()) == []
+    assert list(dead.store.names()) == []
     assert set(delivered(falco).values()) == {1}
     assert len(delivered(falco)) == 60
     assert falco.events["0-0", "ResponseComplete"] == audit_event("0-0")
-    assert grave.run("replay").stdout.startswith("0 of 0")
+    assert dead.run("replay").stdout.startswith("0 of 0")
 
 
-def test_a_dry_run_sends_and_removes_nothing(grave: Grave, falco: ThreadedFalco) -> None:
-    grave.bury([*letters("a", 5), letter("b", reason="exhausted", hours=2)])
-    ended = grave.run("replay", "--dry-run")
+def test_a_dry_run_sends_and_removes_nothing(dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead.add([*letters("a", 5), letter("b", reason="exhausted", hours=2)])
+    ended = dead.run("replay", "--dry-run")
     assert ended.returncode == 0
     assert "6 dead letters" in ended.stdout
     assert "5 rejected" in ended.stdout
     assert "1 exhausted" in ended.stdout
     assert f"from {NOON.isoformat()} to" in ended.stdout
     assert falco.received.requests == 0
-    assert len(grave.ids()) == 6
+    assert len(dead.ids()) == 6
 
 
-def test_filters_choose_and_leave_the_rest(grave: Grave, falco: ThreadedFalco) -> None:
-    grave.bury([letter("noon"), letter("one", hours=1)])
-    grave.bury([letter("two", hours=2), letter("other", hours=1, reason="exhausted")])
+def test_filters_choose_and_leave_the_rest(dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead.add([letter("noon"), letter("one", hours=1)])
+    dead.add([letter("two", hours=2), letter("other", hours=1, reason="exhausted")])
     window = ["--since", "2026-03-01T13:00:00Z", "--until", "2026-03-01T15:00:00+01:00"]
     for options, wanted in (
         ([*window, "--reason", "exhausted", "--reason", "none"], {"other"}),
         (window, {"one"}),
         (["--since", "2026-03-02"], set()),
     ):
-        before, seen = set(grave.ids()), set(delivered(falco))
-        listed = grave.run("deadletters", *options)
+        before, seen = set(dead.ids()), set(delivered(falco))
+        listed = dead.run("deadletters", *options)
         assert {json.loads(line)["auditId"] for line in listed.stdout.splitlines()} == wanted
-        assert grave.run("replay", *options).returncode == 0
+        assert dead.run("replay", *options).returncode == 0
         assert delivered(falco).keys() - seen == wanted
-        assert set(grave.ids()) == before - wanted
-    assert set(grave.ids()) == {"noon", "two"}
+        assert set(dead.ids()) == before - wanted
+    assert set(dead.ids()) == {"noon", "two"}
 
 
-def test_a_wrong_time_is_told(grave: Grave) -> None:
-    ended = grave.run("replay", "--since", "yesterday")
+def test_a_wrong_time_is_told(dead: DeadLetters) -> None:
+    ended = dead.run("replay", "--since", "yesterday")
     assert ended.returncode == 2
     assert "'yesterday' is not a time such as" in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_repeats_only_what_was_under_way(
-    grave: Grave, falco: ThreadedFalco, number: signal.Signals
+    dead: DeadLetters, falco: ThreadedFalco, number: signal.Signals
 ) -> None:
     for segment in range(2):
-        grave.bury(letters(str(segment), 100))
+        dead.add(letters(str(segment), 100))
     falco.faults.script("200*20 delay:3600*forever")
-    with grave.start("replay") as process:
+    with dead.start("replay") as process:
         falco.wait_for(lambda: falco.count == 21)
         process.send_signal(number)
         out, err = process.communicate(timeout=180)
@@ -183,55 +183,55 @@ def test_an_interruption_repeats_only_what_was_under_way(
     assert "Traceback" not in err
     assert "run it again" in err
     assert out.split()[0] == "20", "one POST was under way"
-    assert len(grave.ids()) == 180
+    assert len(dead.ids()) == 180
     falco.faults.clear()
-    assert grave.run("replay").returncode == 0
+    assert dead.run("replay").returncode == 0
     assert len(delivered(falco)) == 200
     assert falco.received.duplicates == 1
-    assert grave.ids() == []
+    assert dead.ids() == []
 
 
-def test_a_kill_repeats_a_segment_at_most(stored_grave: Grave, falco: ThreadedFalco) -> None:
-    grave = stored_grave
+def test_a_kill_repeats_a_segment_at_most(stored_dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead = stored_dead
     for segment in range(4):
-        grave.bury(letters(str(segment), 50))
+        dead.add(letters(str(segment), 50))
     for more in (70, 60, 30):
         falco.faults.script(f"200*{more} delay:3600*forever")
         goal = falco.count + more + 1
-        with grave.start("replay") as process:
+        with dead.start("replay") as process:
             falco.wait_for(lambda: falco.count == goal)  # noqa: B023
             process.kill()
         falco.faults.clear()
-    assert {*delivered(falco), *grave.ids()} == {f"{s}-{n}" for s in range(4) for n in range(50)}
-    assert grave.run("replay").returncode == 0
+    assert {*delivered(falco), *dead.ids()} == {f"{s}-{n}" for s in range(4) for n in range(50)}
+    assert dead.run("replay").returncode == 0
     assert len(delivered(falco)) == 200
     assert falco.received.duplicates <= 3 * 50
-    assert grave.ids() == []
+    assert dead.ids() == []
 
 
-def test_two_at_once_lose_nothing(stored_grave: Grave, falco: ThreadedFalco) -> None:
-    grave = stored_grave
+def test_two_at_once_lose_nothing(stored_dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead = stored_dead
     for segment in range(5):
-        grave.bury(letters(str(segment), 40))
+        dead.add(letters(str(segment), 40))
     for poison in ("0-7", "2-39", "4-0"):
         falco.faults.reject(f'"{poison}"')
-    with grave.start("replay") as one, grave.start("replay") as other:
+    with dead.start("replay") as one, dead.start("replay") as other:
         for process in (one, other):
             _, err = process.communicate(timeout=180)
             assert process.returncode == 1, err
             assert "damaged" not in err
-    assert {*delivered(falco), *grave.ids()} == {f"{s}-{n}" for s in range(5) for n in range(40)}
-    assert {"0-7", "2-39", "4-0"} <= set(grave.ids())
+    assert {*delivered(falco), *dead.ids()} == {f"{s}-{n}" for s in range(5) for n in range(40)}
+    assert {"0-7", "2-39", "4-0"} <= set(dead.ids())
     falco.faults.clear()
-    assert grave.run("replay").returncode == 0
+    assert dead.run("replay").returncode == 0
     assert len(delivered(falco)) == 200
-    assert grave.ids() == []
+    assert dead.ids() == []
 
 
 def test_a_damaged_segment_is_named_and_left_alone(
-    stored_grave: Grave, falco: ThreadedFalco
+    stored_dead: DeadLetters, falco: ThreadedFalco
 ) -> None:
-    grave = stored_grave
+    dead = stored_dead
     whole = deadletter.encode(letters("lost?", 3))
     damaged = {
         "20260301T000000.000000Z-a.jsonl": whole[:-20],
@@ -241,62 +241,62 @@ def test_a_damaged_segment_is_named_and_left_alone(
         "20260301T000000.000000Z-e.jsonl": b'{"body":5}\n',
     }
     for name, data in damaged.items():
-        grave.store.write(name, data)
-    grave.bury(letters("good", 3))
-    ended = grave.run("replay")
+        dead.store.write(name, data)
+    dead.add(letters("good", 3))
+    ended = dead.run("replay")
     assert ended.returncode == 1
     assert len(delivered(falco)) == 3
-    assert {name: grave.store.read(name) for name in grave.store.names()} == damaged
+    assert {name: dead.store.read(name) for name in dead.store.names()} == damaged
     assert all(f"damaged, left alone: {name}" in ended.stderr for name in damaged)
-    listed = grave.run("deadletters")
+    listed = dead.run("deadletters")
     assert listed.stdout == ""
     assert all(f"damaged, left alone: {name}" in listed.stderr for name in damaged)
 
 
 def test_an_endpoint_that_is_down_ends_it_with_everything_kept(
-    grave: Grave, falco: ThreadedFalco
+    dead: DeadLetters, falco: ThreadedFalco
 ) -> None:
-    grave.bury(letters("a", 5))
+    dead.add(letters("a", 5))
     with falco.refusing():
-        ended = grave.run("replay")
+        ended = dead.run("replay")
     assert ended.returncode == 1
     assert "the endpoint does not take events: ConnectError" in ended.stderr
     assert ended.stdout.startswith("0 of 5 dead letters accepted")
-    assert len(grave.ids()) == 5
+    assert len(dead.ids()) == 5
 
 
 def test_an_endpoint_that_goes_down_midway_repeats_nothing(
-    stored_grave: Grave, falco: ThreadedFalco
+    stored_dead: DeadLetters, falco: ThreadedFalco
 ) -> None:
-    grave = stored_grave
-    grave.bury(letters("a", 20))
+    dead = stored_dead
+    dead.add(letters("a", 20))
     falco.faults.script("200*7 503*forever")
-    ended = grave.run("replay")
+    ended = dead.run("replay")
     assert ended.returncode == 1
     assert "HTTP 503" in ended.stderr
     assert ended.stdout.startswith("7 of 20 dead letters accepted and removed, 13 left")
-    assert len(grave.ids()) == 13
+    assert len(dead.ids()) == 13
     falco.faults.clear()
-    assert grave.run("replay").returncode == 0
+    assert dead.run("replay").returncode == 0
     assert falco.received.duplicates == 0
     assert falco.received.unique == 20
 
 
-def test_what_is_refused_or_too_large_stays(grave: Grave, falco: ThreadedFalco) -> None:
+def test_what_is_refused_or_too_large_stays(dead: DeadLetters, falco: ThreadedFalco) -> None:
     large = letter("large", raw=audit_event("large", pad="x" * 300_000), reason="too-large")
-    grave.bury([letter("good"), letter("poison"), large])
+    dead.add([letter("good"), letter("poison"), large])
     falco.faults.reject('"poison"')
-    ended = grave.run("replay")
+    ended = dead.run("replay")
     assert ended.returncode == 1
     assert "1 of 3 dead letters accepted and removed, 2 left (1 refused again, 1 " in ended.stdout
-    assert grave.ids() == ["poison", "large"]
+    assert dead.ids() == ["poison", "large"]
     assert delivered(falco) == {"good": 1}
 
 
-def test_raw_ones_are_read_again(grave: Grave, falco: ThreadedFalco) -> None:
+def test_raw_ones_are_read_again(dead: DeadLetters, falco: ThreadedFalco) -> None:
     """As a later version may read what this one could not."""
     whole = envelope(record(audit_event("in-1").decode()), record(audit_event("in-2").decode()))
-    grave.bury(
+    dead.add(
         [
             letter("", raw=whole, reason="broken-body"),
             letter("", raw=audit_event("bare"), reason="broken-audit"),
@@ -305,24 +305,26 @@ def test_raw_ones_are_read_again(grave: Grave, falco: ThreadedFalco) -> None:
             letter("", raw=b"", reason="broken-body"),
         ]
     )
-    ended = grave.run("replay")
+    ended = dead.run("replay")
     assert ended.returncode == 1
     assert ended.stdout.startswith("2 of 5 dead letters accepted and removed, 3 left")
     assert delivered(falco).keys() == {"in-1", "in-2", "bare"}
-    assert len(grave.ids()) == 3
+    assert len(dead.ids()) == 3
 
 
-def test_routes_and_the_name_of_the_cluster_apply_again(grave: Grave, falco: ThreadedFalco) -> None:
+def test_routes_and_the_name_of_the_cluster_apply_again(
+    dead: DeadLetters, falco: ThreadedFalco
+) -> None:
     routes = '[[route]]\nname = "prod"\ncluster = "prod-*"\nurl = "{}"\n'
     with ThreadedFalco() as prod:
-        grave.bury(
+        dead.add(
             [
                 replace(letter("here"), cluster="dev-1"),
                 replace(letter("there"), cluster="prod-1"),
                 letter("nobody knows"),
             ]
         )
-        ended = grave.run("replay", ROUTES=routes.format(prod.url), CLUSTERNAME="annotate")
+        ended = dead.run("replay", ROUTES=routes.format(prod.url), CLUSTERNAME="annotate")
         assert ended.returncode == 0, ended.stderr
         assert delivered(prod).keys() == {"there"}
         assert b'"cluster_name":"prod-1"' in prod.bodies[0]
@@ -330,32 +332,32 @@ def test_routes_and_the_name_of_the_cluster_apply_again(grave: Grave, falco: Thr
 
 
 def test_a_name_that_would_make_an_event_too_large_is_left_out(
-    grave: Grave, falco: ThreadedFalco
+    dead: DeadLetters, falco: ThreadedFalco
 ) -> None:
     limit = 262_144
     largest = audit_event("largest", pad="")
     largest = largest.replace(b'"pad":""', b'"pad":"%s"' % (b"x" * (limit - len(largest))))
-    grave.bury(
+    dead.add(
         [
             replace(letter("largest", raw=largest, reason="exhausted"), cluster="prod-1"),
             replace(letter("other"), cluster="prod-1"),
         ]
     )
-    ended = grave.run("replay", CLUSTERNAME="annotate", MAXEVENTBYTES=str(limit))
+    ended = dead.run("replay", CLUSTERNAME="annotate", MAXEVENTBYTES=str(limit))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("2 of 2 dead letters accepted and removed, 0 left")
     assert falco.events["largest", "ResponseComplete"] == largest
     assert b'"cluster_name":"prod-1"' in falco.events["other", "ResponseComplete"]
-    assert list(grave.store.names()) == []
+    assert list(dead.store.names()) == []
 
 
-def test_progress_is_shown_on_a_terminal(grave: Grave, falco: ThreadedFalco) -> None:
-    grave.bury(letters("a", 60))
+def test_progress_is_shown_on_a_terminal(dead: DeadLetters, falco: ThreadedFalco) -> None:
+    dead.add(letters("a", 60))
     falco.faults.latency_ms = 20
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "aks_audit", "replay"],
-        env=grave.environment | {"TERM": "dumb"},
+        env=dead.environment | {"TERM": "dumb"},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=theirs,
@@ -367,9 +369,9 @@ def test_progress_is_shown_on_a_terminal(grave: Grave, falco: ThreadedFalco) -> 
     assert b"accepted, 0 left so far, segment 1 of 1" in shown
 
 
-def test_the_list_has_all_but_the_content(grave: Grave) -> None:
-    grave.bury([letter("a"), letter("b", reason="exhausted")])
-    ended = grave.run("deadletters")
+def test_the_list_has_all_but_the_content(dead: DeadLetters) -> None:
+    dead.add([letter("a"), letter("b", reason="exhausted")])
+    ended = dead.run("deadletters")
     assert ended.returncode == 0
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [(line["auditId"], line["reason"]) for line in lines] == [
@@ -378,15 +380,15 @@ def test_the_list_has_all_but_the_content(grave: Grave) -> None:
     ]
     assert lines[0]["body"] == f"{len(audit_event('a'))} bytes"
     assert "2 dead letters" in ended.stderr
-    summary = grave.run("deadletters", "--summary")
+    summary = dead.run("deadletters", "--summary")
     assert "2 dead letters" in summary.stdout
     assert summary.stderr == ""
 
 
-def test_a_reader_that_has_enough_is_no_fault(grave: Grave) -> None:
+def test_a_reader_that_has_enough_is_no_fault(dead: DeadLetters) -> None:
     for segment in range(4):
-        grave.bury(letters(str(segment), 500))
-    with grave.start("deadletters") as process:
+        dead.add(letters(str(segment), 500))
+    with dead.start("deadletters") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -394,10 +396,10 @@ def test_a_reader_that_has_enough_is_no_fault(grave: Grave) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_store_that_cannot_be_read_is_told(grave: Grave, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_read_is_told(dead: DeadLetters, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no directory")
     for command in ("replay", "deadletters"):
-        ended = grave.run(command, DEADLETTERPATH=str(file))
+        ended = dead.run(command, DEADLETTERPATH=str(file))
         assert ended.returncode == 1
         assert "the dead letters cannot be read: NotADirectoryError" in ended.stderr

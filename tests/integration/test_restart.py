@@ -90,7 +90,7 @@ def stop_on_the_way(rig: Rig, number: signal.Signals) -> None:
 
 
 def test_a_stop_waits_for_the_answer_that_is_under_way(rig: Rig) -> None:
-    """It comes long after the source could have been closed, and is checkpointed all the same."""
+    """The answer comes long after the source could have been closed, and is checkpointed."""
     rig.falco.faults.delay(8)
     rig.publish(audit_bodies("slow", 1, records=5))
     with rig.forwarder(SHUTDOWNGRACE="120000") as forwarder:

@@ -22,7 +22,7 @@ def test_two_share_the_partitions_and_one_inherits_them(stored_rig: Rig) -> None
         with rig.forwarder() as other:
             other.wait_for_log("partition claimed")
             eventually(lambda: owned_by_each(rig) in ([1, 3], [2, 2]), "shared partitions")
-            # Both receive: the one that was robbed has let go as well.
+            # Both receive: the one that lost partitions has released them.
             one.wait_for_log("partition released")
             before = received_by(one), received_by(other)
             rig.publish(audit_bodies("shared", 40, partitions=4))

@@ -56,7 +56,7 @@ async def contract(
     async with trio.open_nursery() as nursery:
         serve = partial(serve_falco, "127.0.0.1", 0, settings or Settings(keep_bytes=True))
         falco = await nursery.start(serve)
-        # Fast, lest the tests wait: the schedule is tested in virtual time.
+        # Fast, so that the tests need not wait: the schedule is tested in virtual time.
         quick = {"retry_delay_s": 0.005, "concurrency": 1} | changes
         setup = make_destination(url_config(url(falco.url), **quick))
         found.extend([falco, setup])
@@ -155,7 +155,7 @@ async def test_a_refused_event_is_tried_once_more_at_most(status: int, lines: Lo
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_an_endpoint_that_was_sick_for_a_moment_buries_nobody(status: int) -> None:
+async def test_an_endpoint_that_refuses_for_a_moment_makes_no_dead_letter(status: int) -> None:
     """It refuses an event, and is well again when it is asked whether it refuses everything."""
     plan = sending(lambda falco: falco.faults.answer(status))
     falco, setup, ledger = await contract(plan)
@@ -177,7 +177,7 @@ async def test_poison_among_many_costs_only_itself(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_an_endpoint_that_refuses_everything_is_no_judge(
+async def test_an_endpoint_that_refuses_everything_makes_no_dead_letter(
     status: int, lines: LogCapture
 ) -> None:
     async def body(falco: Falco, setup: Setup, items: list[Item]) -> None:

@@ -42,7 +42,7 @@ scraps = st.lists(
 ).map("".join)
 texts = scraps | st.text(max_size=30) | st.integers().map(str)
 names = st.sampled_from([*NAMES, *(f"{name}_FILE" for name in NAMES), *map(str.title, NAMES)])
-# Marked at both ends, lest a secret turns up by accident in the words of a message.
+# Marked at both ends, so that no secret is found by accident in the words of a message.
 secrets = st.text(string.ascii_letters + string.digits, max_size=40).map("7Zq{}Xk9".format)
 
 

@@ -1,4 +1,4 @@
-"""Unit tests need no process and no socket: what needs one belongs into another folder."""
+"""Unit tests need no process and no socket: what needs one belongs in another folder."""
 
 import platform
 import sys

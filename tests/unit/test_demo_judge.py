@@ -93,7 +93,7 @@ def test_an_unrecognised_element_takes_the_whole_array_with_it() -> None:
         json.dumps(event(user="ü"), ensure_ascii=False).encode("latin-1"),
     ],
 )
-def test_a_body_that_is_no_event_is_dropped_whole(body: bytes) -> None:
+def test_a_body_that_is_not_an_event_is_dropped_whole(body: bytes) -> None:
     (verdict,) = judge(body)
     assert isinstance(verdict, Dropped)
     assert verdict.whole_body
@@ -114,7 +114,7 @@ def test_the_size_limit_counts_bytes_of_the_event() -> None:
     assert reasons(event(pad="x" * (pad + 1))) == ["event larger than 262144 bytes"]
 
 
-def test_an_audit_id_of_another_type_is_no_reason_to_drop() -> None:
+def test_an_event_is_taken_whatever_the_type_of_its_audit_id() -> None:
     assert ids(event_list(event(auditID=5), event(stage=None), event())) == ["5", "a", "a"]
 
 

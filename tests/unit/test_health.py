@@ -53,7 +53,7 @@ def test_a_heartbeat_is_overdue_only_after_what_was_promised() -> None:
     assert beat.overdue() is None
 
 
-def test_a_heartbeat_at_rest_owes_nothing() -> None:
+def test_a_heartbeat_at_rest_is_never_overdue() -> None:
     now = 0.0
     beat = Heartbeat(lambda: now)
     beat.expect(within_s=5)

@@ -1,10 +1,10 @@
-"""An endpoint that refuses every payload is sick: it gets to judge none."""
+"""An endpoint that refuses every payload has a fault of its own: no event is at fault."""
 
 from tests.fault.books import Books
 from tests.rig import Rig, audit_bodies
 
 
-def test_refusing_everything_is_held_and_buries_nobody(rig: Rig, books: Books) -> None:
+def test_refusing_everything_is_held_and_makes_no_dead_letter(rig: Rig, books: Books) -> None:
     with rig.forwarder(POSTMAXRETRIES="1") as forwarder:
         for status in (400, 413, 422):
             rig.falco.faults.answer(status, None)
@@ -20,8 +20,8 @@ def test_refusing_everything_is_held_and_buries_nobody(rig: Rig, books: Books) -
     books.check(dead=0)
 
 
-def test_a_sickness_of_a_moment_buries_nobody(rig: Rig, books: Books) -> None:
-    """It refuses the one event, and is well again when it is asked whether it refuses all."""
+def test_refusing_everything_for_a_moment_makes_no_dead_letter(rig: Rig, books: Books) -> None:
+    """It refuses one event, and accepts everything again when the empty list asks."""
     rig.falco.faults.script("400 200*2 422 200*3 413*4 200 400*2 200*5 422")
     one_by_one = {"POSTCONCURRENCY": "1", "POSTBATCHMAXEVENTS": "1"}
     with rig.forwarder(POSTMAXRETRIES="10", **one_by_one) as forwarder:
