@@ -1,4 +1,4 @@
-# Everything a developer or a stranger runs. Each target sets up what it needs.
+# All commands for users and developers. Each target sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,13 +9,13 @@ COVERAGE := .work/coverage
 SECONDS ?= 60
 # The tests of `make coverage`.
 TESTS ?= tests
-# The tests wait more than they compute.
+# More processes than cores are useful, because the tests mostly wait.
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: bench help setup demo test test-fast test-versions coverage test-package fuzz soak azurite check binary image image-root sbom audit lock format clean check-deploy
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: build/requirements-dev.txt pyproject.toml
@@ -37,28 +37,28 @@ test: setup azurite ## all tests; says at the end how long they took, and which 
 test-fast: setup ## unit and property tests
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property
 
-test-versions: ## the fast tests on each Python from 3.11 to 3.14 that is here
+test-versions: ## the fast tests on each Python from 3.11 to 3.14 that is on this machine
 	$(PYTHON) build/versions.py -- -n $(WORKERS)
 
-# The report comes also when a test fails, and then the target fails.
-coverage: setup azurite ## which lines and branches of aks_audit/ no test runs, of TESTS=tests
+# The report is also printed when a test fails; then the target fails.
+coverage: setup azurite ## lines and branches of aks_audit/ that no test in TESTS=tests runs
 	rm -rf $(COVERAGE)
 	@status=0; $(BIN)/coverage run -m pytest -p tests.measured -n $(WORKERS) --dist worksteal $(TESTS) || status=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
-soak: setup azurite ## break everything for MINUTES=5 at random from SEED=; lose nothing
+soak: setup azurite ## all faults at random for MINUTES=5, from SEED=; nothing may be lost
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(FUZZ)/.installed ## fuzz the unpacking with atheris, for SECONDS=60
 	PYTHONPATH=.:$(FUZZ) $(BIN)/python tests/fuzz_unpack.py $(FUZZ)/corpus \
 	  -max_total_time=$(SECONDS) -artifact_prefix=$(FUZZ)/ -print_final_stats=1
 
-# Nothing but this target needs atheris, and it has wheels for some Pythons only: not in the lock.
+# atheris is not in the lock: only this target needs it, and it has wheels for some Pythons only.
 $(FUZZ)/.installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --upgrade --target $(FUZZ) 'atheris>=2.3'
 	@touch $@
 
-azurite: ## install Azurite, the Blob Storage of the tests, if npm is here
+azurite: ## install Azurite, the Blob Storage of the tests, if npm is there
 	@if command -v npm >/dev/null && command -v node >/dev/null; then \
 	  $(MAKE) -s $(AZURITE)/.installed; \
 	elif [ -n "$$REQUIRE_AZURITE" ]; then \
@@ -73,7 +73,7 @@ $(AZURITE)/.installed: tests/azurite/package.json tests/azurite/package-lock.jso
 	@cd $(AZURITE) && npm ci --ignore-scripts --omit=optional --loglevel=error
 	@touch $@
 
-check: setup ## ruff, mypy strict, import layers, lock freshness
+check: setup ## ruff, mypy strict, contracts of imports, whether the lock is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -89,7 +89,7 @@ image: ## the distroless image, with docker, podman or buildah
 image-root: image ## the image's root file system in dist/image, for the tests that run it
 	sh build/image_root.sh
 
-test-package: setup binary ## the tests of the executable, and of the image where it is unpacked
+test-package: setup binary ## the tests of the executable, and of the image if it is unpacked
 	REQUIRE_BINARY=1 $(BIN)/python -m pytest tests/package
 
 $(SUPPLY)/.installed: build/requirements-supply.txt
@@ -97,15 +97,15 @@ $(SUPPLY)/.installed: build/requirements-supply.txt
 	$(SUPPLY)/bin/python -m pip install --quiet --require-hashes -r build/requirements-supply.txt
 	@touch $@
 
-sbom: $(SUPPLY)/.installed ## dist/sbom.cdx.json, what the executable bundles (CycloneDX)
+sbom: $(SUPPLY)/.installed ## dist/sbom.cdx.json, the list of what the executable holds (CycloneDX)
 	@mkdir -p dist
 	$(SUPPLY)/bin/cyclonedx-py requirements build/requirements.txt --pyproject pyproject.toml \
 	  --output-reproducible --of JSON -o dist/sbom.cdx.json
 
-audit: $(SUPPLY)/.installed ## known vulnerabilities of the locked requirements, if the network is there
+audit: $(SUPPLY)/.installed ## look for known vulnerabilities of the locked requirements (needs network)
 	sh build/audit.sh $(SUPPLY)/bin/pip-audit
 
-check-deploy: setup .work/deploy-venv/.installed ## deploy/: charts, manifests, alerts, scripts, Dockerfile
+check-deploy: setup .work/deploy-venv/.installed ## check deploy/: chart, manifests, alerts, scripts, Dockerfile
 	@build/deploy_tools.sh
 	@build/check_deploy.sh
 
@@ -117,12 +117,12 @@ check-deploy: setup .work/deploy-venv/.installed ## deploy/: charts, manifests, 
 bench: setup binary ## throughput, latency, CPU and memory, against goals (10 minutes; QUICK=1 for less)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --binary dist/aks-audit-log
 
-lock: setup ## write the locked requirements anew
+lock: setup ## write the locked requirements again
 	$(BIN)/python build/lock.py
 
 format: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## remove what was built or installed here
+clean: ## remove everything that was built or installed here
 	rm -rf $(VENV) dist .work .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Look the locked runtime requirements up among the known vulnerabilities. Fails where one is known;
-# says so, and does not fail, where the service cannot be reached.
+# Look for known vulnerabilities of the locked runtime requirements. Fails if there is one. If the
+# service cannot be reached, it says so and does not fail.
 set -u
 cd "$(dirname "$0")/.."
 log=.work/audit.log

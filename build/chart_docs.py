@@ -1,7 +1,8 @@
-"""The table of values in the chart's README: made of the comments in values.yaml, or checked.
+"""Write or check the table of values in the chart's README, from the comments in values.yaml.
 
 A value is documented by a comment that begins with ``# --`` on its own line, or on the line of
-the mapping that is a value as a whole. Every value has to have one, and to be in the schema.
+the mapping, if the mapping is documented as a whole. Every value needs a comment, and an entry in
+the schema.
 """
 
 import argparse
@@ -19,11 +20,11 @@ BEGIN, END = "<!-- values: begin -->", "<!-- values: end -->"
 KEY = re.compile(r"^( *)([A-Za-z]+):(.*)$")
 DOC = re.compile(r"# -- (.+)$")
 WIDE = 60
-"""A default longer than this is left to values.yaml."""
+"""Characters. The table does not show a default that is longer."""
 
 
 def documented(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The paths of the documented values, in their order, and what is said of them."""
+    """The paths of the documented values, in their order, with their comments."""
     path: list[str] = []
     for line in text.splitlines():
         key = KEY.match(line)
@@ -37,7 +38,7 @@ def documented(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def leaves(value: Any, known: set[tuple[str, ...]], path: tuple[str, ...] = ()) -> Iterator[str]:
-    """The paths of the values that nothing is said of."""
+    """The paths of the values without a comment."""
     if path in known:
         return
     if isinstance(value, dict) and value:
@@ -64,14 +65,14 @@ def in_schema(schema: Any, path: tuple[str, ...]) -> bool:
 
 
 def table() -> str:
-    """The table, or SystemExit with what is missing."""
+    """The table. Raises SystemExit with the values that lack a comment or a schema."""
     text = (CHART / "values.yaml").read_text()
     values = yaml.safe_load(text)
     schema = json.loads((CHART / "values.schema.json").read_text())
     rows = dict(documented(text))
     silent = list(leaves(values, set(rows)))
     if silent:
-        sys.exit(f"values.yaml says nothing of {', '.join(silent)}")
+        sys.exit(f"values.yaml has no comment for {', '.join(silent)}")
     unknown = [".".join(path) for path in rows if not in_schema(schema, path)]
     if unknown:
         sys.exit(f"values.schema.json does not have {', '.join(unknown)}")
@@ -97,7 +98,7 @@ def main() -> int:
         readme.write_text(fresh)
     elif fresh != text:
         print(
-            "deploy/chart/README.md is not what values.yaml says: run build/chart_docs.py --write",
+            "deploy/chart/README.md differs from values.yaml: run build/chart_docs.py --write",
             file=sys.stderr,
         )
         return 1

@@ -1,4 +1,4 @@
-"""Hold the metrics that alerts and dashboard ask for against those that the forwarder serves.
+"""Compare the metrics that alerts and dashboard use with those that the forwarder serves.
 
 Also writes the dashboard's expressions as rules, for promtool to parse.
 """
@@ -30,7 +30,7 @@ def expressions() -> Iterator[str]:
 
 
 def served(scrape: str) -> set[str]:
-    """The names of the series behind a scrape's types."""
+    """The names of the series that follow from the types in a scrape."""
     names: set[str] = set()
     for name, kind in SAMPLE.findall(scrape):
         names |= (

@@ -7,7 +7,7 @@ tools="$PWD/.work/bin"
 python="$PWD/.work/deploy-venv/bin"
 rendered="$PWD/.work/deploy"
 chart=deploy/chart
-# The oldest that the chart takes, the oldest with native sidecars, a newer one.
+# The oldest version that the chart accepts, the oldest with native sidecars, and a newer one.
 versions=(1.27.0 1.29.0 1.36.0)
 
 step() { printf -- '-- %s\n' "$1"; }
@@ -27,7 +27,7 @@ for name in sys.argv[1:]: BicepParser().parse(file_path=pathlib.Path(name))' dep
   "$python/python" build/chart_docs.py
 }
 
-# refused WORDS ARGUMENTS…: the chart must refuse these values, and say these words.
+# refused WORDS ARGUMENTS…: the chart must refuse these values with a message that has these words.
 refused() {
   local words=$1 answer
   shift
@@ -93,7 +93,7 @@ promtool_checks() {
   "$tools/promtool" check rules --lint=all --lint-fatal "$chart/files/rules.yaml" >/dev/null
   "$tools/promtool" test rules "$chart/tests/rules_test.yaml" >/dev/null
   .venv/bin/python build/live_scrape.py >"$rendered/metrics.txt"
-  # The four counters of aks-audit-log-go have no _total: their names are a promise.
+  # The four counters of aks-audit-log-go do not end in _total: their names must not change.
   # shellcheck disable=SC2016
   "$tools/promtool" check metrics <"$rendered/metrics.txt" >"$rendered/promtool.txt" 2>&1 || true
   if grep -vE '^falco_aks_audit_log_events(_success|_errors|_retry)? counter metrics should have "_total" suffix$' \

@@ -1,8 +1,8 @@
-"""Check rendered manifests: their schemas, what every pod promises, and the program's own opinion.
+"""Check rendered manifests: schemas, properties of every pod, and the program's configuration.
 
-Kubernetes' objects are held against the schemas that kubernetes-validate ships, strictly and for
-several versions; those of operators against the small schemas in `crds.py`. The environment of
-every forwarder goes through the program's configuration.
+Kubernetes' objects are checked strictly against the schemas in kubernetes-validate, for several
+versions. The objects of operators are checked against the small schemas in `crds.py`. The program's
+own configuration checks the environment of every forwarder.
 """
 
 import json
@@ -23,16 +23,16 @@ from build.crds import SCHEMAS
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 SIDECAR_VERSIONS = ("1.29", "1.33", "1.37")
-"""An init container that keeps running is known from 1.28 on, and on by default from 1.29 on."""
+"""Init containers that keep running exist from 1.28 on, and are on by default from 1.29 on."""
 LAST_WRITES_S = 15
 """As in aks_audit/app.py."""
 CONNECTION_STRINGS = ("EHUBNAMESPACECONNECTIONSTRING", "BLOBSTORAGECONNECTIONSTRING")
 EXAMPLES = {
     variable.name: variable.example.replace("Key=KEY", "Key=S0VZ") for variable in VARIABLES
 }
-"""What the documentation gives as examples, with keys that are base64."""
+"""The examples of the documentation, with keys that are valid Base64."""
 LOOKED_AT_ON_THE_SPOT = {"SSL_CERT_FILE"}
-"""A file that is not here."""
+"""Variables that name a file which is not on this machine."""
 Object = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Forwarder:
 
 
 def objects(file: Path) -> list[Object]:
-    """The objects in a file; Falco's chart values become the pod that they are a part of."""
+    """The objects in a file. The values for Falco's chart become the pod that they extend."""
     documents = [document for document in yaml.safe_load_all(file.read_text()) if document]
     if file.name == "falco-chart-values.yaml":
         return [_pod_of(documents[0])]
@@ -67,7 +67,7 @@ def _pod_of(values: Object) -> Object:
 
 
 def schema_problems(document: Object) -> Iterator[str]:
-    """What the schemas say."""
+    """The problems that the schemas find."""
     schema = SCHEMAS.get((document["apiVersion"], document["kind"]))
     if schema is not None:
         for error in jsonschema.Draft7Validator(schema).iter_errors(document):
@@ -102,7 +102,7 @@ def forwarders(file: Path, documents: list[Object]) -> Iterator[Forwarder]:
 
 
 def hardening_problems(forwarder: Forwarder) -> Iterator[str]:
-    """What a forwarder's container and pod have to be, and are not."""
+    """The requirements that a forwarder's container and pod do not meet."""
     own, pod = forwarder.container.get("securityContext", {}), forwarder.pod
     context = {**pod.get("securityContext", {}), **own}
     expected = {
@@ -134,7 +134,7 @@ def _tmp_problems(forwarder: Forwarder) -> Iterator[str]:
 
 
 def environment(forwarder: Forwarder, documents: list[Object]) -> dict[str, str]:
-    """The environment of a container; secrets are those of the file, or the examples."""
+    """The environment of a container. Secrets come from the file, or are the examples."""
     known = dict(EXAMPLES)
     for document in documents:
         if document["kind"] == "Secret":
@@ -156,7 +156,7 @@ def environment(forwarder: Forwarder, documents: list[Object]) -> dict[str, str]
 
 
 def environment_problems(forwarder: Forwarder, documents: list[Object]) -> Iterator[str]:
-    """What the program says of its environment, and whether the pod leaves it time to stop."""
+    """Problems of the environment, as the program finds them, and too little time to stop."""
     try:
         config = load(environment(forwarder, documents))
     except ConfigError as error:
@@ -170,7 +170,7 @@ def environment_problems(forwarder: Forwarder, documents: list[Object]) -> Itera
 
 
 def selector_problems(documents: list[Object]) -> Iterator[str]:
-    """Selectors that select no pod of the same file."""
+    """Selectors that do not select any pod of the same file."""
     pods = [
         _pod_template(document)["metadata"].get("labels", {})
         for document in documents
@@ -191,7 +191,7 @@ def selector_problems(documents: list[Object]) -> Iterator[str]:
 
 
 def secret_problems(documents: list[Object]) -> Iterator[str]:
-    """Secrets where they do not belong."""
+    """Secrets in places where they must not be."""
     for document in documents:
         text = yaml.safe_dump(document)
         if document["kind"] != "Secret" and ("SharedAccessKey=" in text or "AccountKey=" in text):
@@ -199,7 +199,7 @@ def secret_problems(documents: list[Object]) -> Iterator[str]:
 
 
 def problems(file: Path) -> Iterator[str]:
-    """All that is wrong with a file."""
+    """All problems of a file."""
     documents = objects(file)
     for document in documents:
         name = f"{document['kind']} {document['metadata']['name']}"
@@ -215,10 +215,10 @@ def problems(file: Path) -> Iterator[str]:
 
 
 def variable_problems() -> Iterator[str]:
-    """Variables of the program that the chart does not know, and the other way round."""
+    """Variables that only the program or only the chart knows."""
     schema = json.loads((ROOT / "deploy/chart/values.schema.json").read_text())["properties"]
     secrets = {variable.name for variable in VARIABLES if variable.secret}
-    # STATSADDRESS follows from stats.address and stats.port; a sink's URL need not be a secret.
+    # STATSADDRESS follows from stats.address and stats.port; a webhook's URL need not be a secret.
     others = {variable.name for variable in VARIABLES} - secrets - {"STATSADDRESS"} | {"WEBSINKURL"}
     for place, expected in (("config", others), ("secret", secrets)):
         known = schema[place]["properties"]

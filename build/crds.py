@@ -1,7 +1,7 @@
-"""Schemas of the operators' objects, as far as the chart uses them, and no further.
+"""Schemas of the operators' objects, only for the fields that the chart uses.
 
 Written from the documentation of the Prometheus operator (monitoring.coreos.com/v1) and KEDA
-(keda.sh/v1alpha1): a misspelt or misplaced field is found without their full definitions.
+(keda.sh/v1alpha1). They find a misspelt or misplaced field without the full definitions.
 """
 
 from typing import Any

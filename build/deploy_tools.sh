@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Put helm, kustomize and promtool into .work/bin, at the versions named here. Where one cannot be
-# had, say so and go on; with REQUIRE_DEPLOY_CHECKS, fail.
+# Put helm, kustomize and promtool into .work/bin, in the versions named here. If a tool is not
+# available, say so and continue; with REQUIRE_DEPLOY_CHECKS, fail.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,7 +32,7 @@ go_tool() {
   touch "$bin/.$1-$3"
 }
 
-# promtool comes with Debian's prometheus, from which only this one file is taken.
+# promtool is a part of Debian's package prometheus; only this one file is taken from it.
 get_promtool() {
   [ ! -x "$bin/promtool" ] || return 0
   if command -v promtool >/dev/null; then
@@ -48,7 +48,7 @@ get_promtool() {
 from_debian() {
   local work
   work=$(mktemp -d)
-  # Without the lists of a fresh machine nothing is found; root can fetch them.
+  # A fresh machine does not have package lists, so nothing is found; root can fetch them.
   (cd "$work" && { apt-get download -qq prometheus 2>/dev/null \
     || { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus 2>/dev/null; }; }) \
     && dpkg-deb --fsys-tarfile "$work"/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$work/promtool" \

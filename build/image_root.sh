@@ -21,6 +21,6 @@ else
 fi
 test -f dist/image/aks-audit-log
 mkdir -p dist/image/proc
-# What a container's runtime puts in at the start.
+# What a container runtime adds when it starts a container.
 printf '127.0.0.1 localhost\n' >dist/image/etc/hosts
 [ -e dist/image/etc/nsswitch.conf ] || printf 'hosts: files dns\n' >dist/image/etc/nsswitch.conf

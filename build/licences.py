@@ -1,8 +1,8 @@
 """Collect the licence texts of everything that the executable bundles.
 
 Run with the interpreter of the build environment; takes the names of the locked
-runtime requirements, and the output file. Exits with 1 where a package ships no
-licence text: then somebody has to look.
+runtime requirements, and the output file. Exits with 1 if a package does
+not contain a licence text: then a person has to look for it.
 """
 
 import importlib.metadata

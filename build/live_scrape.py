@@ -1,4 +1,4 @@
-"""Print what a live forwarder serves as metrics, after it has forwarded some and refused some.
+"""Print the metrics of a running forwarder, after it has delivered events and read some noise.
 
 The forwarder is a real process on the emulator and the stand-in for Falco, as in the tests.
 """

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make the two base images of Dockerfile.distroless from Debian's packages, under the names that
-# the Dockerfile gives them: for machines that reach a Debian mirror but no image registry.
+# the Dockerfile uses. This is for machines that reach a Debian mirror but not an image registry.
 # Needs root, buildah and debootstrap. The images are stand-ins: built from the same packages as
 # the real ones, not equal to them.
 set -eu
@@ -13,7 +13,8 @@ suite=trixie
 
 have() { buildah --storage-driver "$store" inspect --type image "$1" >/dev/null 2>&1; }
 
-# Commit a root file system as an image; as an archive, since adding a folder resets its owners.
+# Commit a root file system as an image. It is added as an archive, because adding a folder resets
+# its owners.
 commit() { # name folder
   tar -C "$2" --numeric-owner -cf "$work/root.tar" .
   container=$(buildah --storage-driver "$store" from scratch)
@@ -31,7 +32,7 @@ if [ ! -e "$work/builder/.done" ]; then
   rm -rf "$work/builder"
   debootstrap --variant=minbase "$suite" "$work/builder" >"$work/debootstrap.log" 2>&1 ||
     { tail -20 "$work/debootstrap.log" >&2; exit 1; }
-  # What this machine trusts: a proxy's authority, where there is one.
+  # The certificate authorities that this machine trusts, for example that of a proxy.
   mkdir -p "$work/builder/usr/local/share/ca-certificates"
   cp /etc/ssl/certs/ca-certificates.crt "$work/builder/usr/local/share/ca-certificates/host.crt"
   cp /etc/resolv.conf "$work/builder/etc/resolv.conf" 2>/dev/null || true

@@ -1,9 +1,9 @@
-"""Write the locked requirements, or check that they are what pyproject.toml asks for.
+"""Write the locked requirements, or check that they agree with pyproject.toml.
 
-One file per purpose, each for all platforms and for Python 3.11 and whatever is
-newer (3.14 was looked at: all pins but qpid-proton, which is source, have wheels
-for it), with hashes and without index addresses. Pins stay as they are until
-``--upgrade`` asks for newer ones.
+There is one file for each purpose, each for all platforms and for Python 3.11 and
+newer, with hashes and without index addresses. (3.14 was checked: all pins have
+wheels for it, except qpid-proton, which is built from source.) Pins do not change
+without ``--upgrade``.
 """
 
 import argparse
@@ -25,7 +25,7 @@ GROUPS = {
 
 
 def compile_into(folder: Path, *, upgrade: bool) -> None:
-    """Resolve all files in a folder; pins that are there already are kept."""
+    """Resolve all files in a folder; existing pins are kept."""
     runtime = folder / RUNTIME
     _compile(runtime, upgrade=upgrade)
     for file, group in GROUPS.items():
@@ -46,7 +46,7 @@ def _compile(file: Path, *extra: str, upgrade: bool) -> None:
 
 
 def check() -> int:
-    """Compile copies of the locked files; any difference makes them stale."""
+    """Compile copies of the locked files; if there is a difference, the files are stale."""
     files = (RUNTIME, *GROUPS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

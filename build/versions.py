@@ -1,7 +1,7 @@
-"""Run the fast tests on each supported Python that is here, and say which ones are not.
+"""Run the fast tests on each supported Python on this machine, and name those that are missing.
 
 Each Python has a virtual environment of its own in .work/, with the same locked requirements as
-.venv. The classifiers of pyproject.toml name the Pythons on which this has passed, no others.
+.venv. The classifiers of pyproject.toml name the Pythons on which this has passed, and only these.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NOT_HERE, PASSED, FAILED = "not here", "passed", "failed"
 
 
 def candidates(version: str) -> Iterator[Path]:
-    """Give where an interpreter may be: in PATH, among pyenv's, among uv's."""
+    """Yield where an interpreter may be: in PATH, among those of pyenv, among those of uv."""
     in_path = shutil.which(f"python{version}")
     if in_path is not None:
         yield Path(in_path)
@@ -34,7 +34,7 @@ def candidates(version: str) -> Iterator[Path]:
 
 
 def is_version(python: Path, version: str) -> bool:
-    """Whether it runs, and is that version: pyenv's shims are in PATH for versions it has not."""
+    """Whether it runs with that version: pyenv has shims in PATH for versions that are missing."""
     tell = "import sys; print('%d.%d' % sys.version_info[:2])"
     asked = subprocess.run([python, "-c", tell], capture_output=True, text=True, check=False)
     return asked.returncode == 0 and asked.stdout.strip() == version
@@ -46,7 +46,7 @@ def find(version: str) -> Path | None:
 
 
 def installed(python: Path, version: str) -> Path:
-    """Install the locked requirements and this project; gives the environment's interpreter."""
+    """Install the locked requirements and this project; return the environment's interpreter."""
     environment = ROOT / ".work" / f"python-{version}"
     inside, stamp = environment / "bin" / "python", environment / ".installed"
     made_of = "\n".join((str(python), PROJECT.read_text(), LOCK.read_text()))
@@ -61,7 +61,7 @@ def installed(python: Path, version: str) -> Path:
 
 
 def test(version: str, options: Sequence[str]) -> str:
-    """Run the fast tests on one version, and say what came of it."""
+    """Run the fast tests on one version, and return the result."""
     python = find(version)
     if python is None:
         return NOT_HERE
@@ -75,7 +75,7 @@ def test(version: str, options: Sequence[str]) -> str:
 
 
 def main() -> int:
-    """Run the command line: 1 if a version failed, or none is here."""
+    """Run the command line: 1 if a version failed, or if none is on this machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("options", nargs="*", help="what pytest is given")
     options = parser.parse_args().options

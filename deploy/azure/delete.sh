@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The way back: delete what setup.sh made, by the names that its deployment kept, each after a
-# question of its own. Checkpoints and dead letters go with the storage account.
+# Delete what setup.sh made. The names come from its deployment, and there is a question for each
+# resource. Checkpoints and dead letters are deleted with the storage account.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=deploy/azure/lib.sh

@@ -1,4 +1,4 @@
-// What the forwarder needs of Azure: an event hub with a consumer group and a policy that may only
+// The Azure resources of the forwarder: an event hub with a consumer group and a policy that may only
 // listen, a storage account with a container for the checkpoints, and a diagnostic setting on the
 // cluster. Deploy it into a resource group; the cluster may be in another one.
 targetScope = 'resourceGroup'
@@ -23,17 +23,17 @@ param eventHubName string = 'insights-logs-kube-audit'
 @description('Consumer group, for the forwarder alone: CONSUMERGROUP.')
 param consumerGroupName string = 'falco'
 
-@description('Partitions. On the Standard tier they cannot be changed later; there can be as many replicas.')
+@description('Partitions. On the Standard tier they cannot be changed later. More replicas than partitions are idle.')
 @minValue(1)
 @maxValue(32)
 param partitionCount int = 4
 
-@description('Hours that events are kept: how long Falco may be away. The Standard tier has at most 168.')
+@description('Hours that events are kept, and so the time that Falco may be away. At most 168 on the Standard tier.')
 @minValue(1)
 @maxValue(2160)
 param retentionHours int = 72
 
-@description('Tier of the namespace. Basic has no consumer groups.')
+@description('Tier of the namespace. Basic has only the consumer group $Default.')
 @allowed([
   'Standard'
   'Premium'
@@ -69,12 +69,12 @@ param containerName string = 'kubeauditlogcontainer'
 @description('Name of the diagnostic setting.')
 param diagnosticSettingName string = 'aks-audit-log'
 
-@description('Categories to send. kube-audit-admin is a part of kube-audit: with both, events come twice.')
+@description('Categories to send. kube-audit-admin is a part of kube-audit: with both, its events arrive twice.')
 param logCategories array = [
   'kube-audit'
 ]
 
-@description('Object ID of a managed identity that shall read the hub and write the container. The forwarder uses connection strings today and needs none.')
+@description('Object ID of a managed identity that shall read the hub and write the container. The forwarder uses connection strings today and does not need it.')
 param identityPrincipalId string = ''
 
 @description('Tags of all resources.')
@@ -133,7 +133,7 @@ resource listen 'Microsoft.EventHub/namespaces/eventhubs/authorizationRules@2024
   }
 }
 
-// Azure Monitor writes with a policy of the namespace, and asks for all three rights.
+// Azure Monitor writes with a policy of the namespace, and needs all three rights.
 resource write 'Microsoft.EventHub/namespaces/authorizationRules@2024-01-01' = {
   parent: eventHubs
   name: 'azure-monitor'
@@ -205,7 +205,7 @@ resource blobRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!em
   }
 }
 
-// Names only: connection strings do not belong into the outputs of a deployment, which keeps them.
+// Only names: Azure keeps the outputs of a deployment, so connection strings must not be among them.
 output eventHubsNamespaceName string = eventHubs.name
 output eventHubName string = hub.name
 output consumerGroupName string = consumerGroup.name

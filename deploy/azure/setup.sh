@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make what main.bicep describes, and write the connection strings into a Kubernetes Secret.
-# May be run again: it changes what differs, and writes the Secret anew.
+# Create what main.bicep describes, and write the connection strings into a Kubernetes Secret.
+# You may run it again: it changes what differs, and writes the Secret again.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=deploy/azure/lib.sh
@@ -85,7 +85,7 @@ ask "Go ahead? Event Hubs and storage cost money from now on." || fail "nothing 
 az deployment group create -g "$GROUP" -n "$DEPLOYMENT" -f "$here/main.bicep" \
   -p "${parameters[@]}" --output none
 
-# The secrets go through files that only this user can read: arguments show in lists of processes.
+# Secrets are passed in files that only this user can read, because arguments show in process lists.
 umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

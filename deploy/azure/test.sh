@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs setup.sh and delete.sh against stand-ins for az and kubectl that note how they are called.
+# Runs setup.sh and delete.sh with stand-ins for az and kubectl, which record their calls.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work=$(mktemp -d)

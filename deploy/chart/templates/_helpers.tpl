@@ -88,7 +88,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* The last checkpoints and the release of the partitions may take 15 s after the grace. */}}
+{{/* After SHUTDOWNGRACE, the last checkpoints and the release of the partitions may take 15 s. */}}
 {{- define "aks-audit-log.terminationGracePeriodSeconds" -}}
 {{- $least := add (include "aks-audit-log.graceSeconds" . | int) 15 }}
 {{- $seconds := .Values.terminationGracePeriodSeconds }}
@@ -101,7 +101,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* What the program would refuse at its start, and what would quietly do something else. */}}
+{{/* Refuses values that the program would refuse at its start, or that would silently do something else. */}}
 {{- define "aks-audit-log.validate" -}}
 {{- $keys := include "aks-audit-log.secretKeys" . | fromJson }}
 {{- $config := .Values.config }}
