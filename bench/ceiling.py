@@ -23,7 +23,7 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from aks_audit.audit.unpack import unpack
 from aks_audit.delivery.webhook import Body
 from bench.hub import HUB
-from demo.stream import bench_bodies
+from testkit.streams.stream import bench_bodies
 
 EVENTS_PER_POST = 400
 SETTLE_S = 5.0

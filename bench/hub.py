@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from demo.stream import Published, bench_bodies
 from emulator import Broker, ThreadedEmulator
+from testkit.streams.stream import Published, bench_bodies
 
 HUB = "insights-logs-kube-audit"
 TICK_S = 0.01

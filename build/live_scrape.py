@@ -9,7 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.rig import HUB, audit_bodies, open_rig, sqlite_store
+from testkit.rig import HUB, open_rig, sqlite_store
+from testkit.streams.bodies import audit_bodies
 
 NOISE = (b" ", b"no JSON", b'{"records": [{"properties": {"log": "I0109 21:24:54 klog"}}]}')
 

@@ -1,4 +1,1 @@
-"""The whole path on one machine: a believable stream, an emulated hub, a stand-in for Falco.
-
-Nothing here is shipped with the forwarder; the tests and the benchmarks use the same parts.
-"""
+"""The whole path on one machine: emulated hub, forwarder, stand-in for Falco (`make demo`)."""

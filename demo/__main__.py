@@ -11,11 +11,11 @@ import trio
 from rich.console import Console
 
 from demo.errors import DemoError
-from demo.falco import Settings, ThreadedFalco
 from demo.run import HUB, LOG_NAME, Plan, run
 from demo.show import plain, progress, summary
-from demo.stream import Stream
 from emulator import ThreadedEmulator
+from testkit.falco import Settings, ThreadedFalco
+from testkit.streams.stream import Stream
 
 _PARTITIONS = 4
 _INTERRUPTED = 130

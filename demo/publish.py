@@ -11,8 +11,8 @@ from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import EventHubError
 
 from demo.errors import DemoError
-from demo.received import Key
-from demo.stream import Published
+from testkit.falco import Key
+from testkit.streams.stream import Published
 
 _TICKS_PER_SECOND = 20
 

@@ -1,31 +1,12 @@
 """The reckoning: what was published against what arrived. Pure."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from demo.forwarder import Counts
-from demo.received import Key
-from demo.stream import Truth
-
-REASONS = {
-    "klog": "klog",
-    "odd-log": "klog",
-    "json-log": "not-audit",
-    "timeless-audit": "broken-audit",
-    "stump": "broken-audit",
-    "empty-log": "empty",
-    "blank": "empty",
-    "no-log": "no-log",
-    "odd-record": "broken-record",
-    "foreign": "not-envelope",
-    "cut": "cut-body",
-    "text": "broken-body",
-    "binary": "broken-body",
-}
-"""Under which reason the forwarder counts each kind of noise and of malformed body."""
-DEAD = {"broken-audit", "broken-record", "not-envelope", "cut-body", "broken-body"}
-"""What may hide an audit event, and so becomes a dead letter."""
+from testkit.falco import Key
+from testkit.streams.expected import expected_letters, expected_skips
+from testkit.streams.stream import Truth
 
 Pair = tuple[int, int]
 """As the forwarder counts, and as the stream has it."""
@@ -97,19 +78,6 @@ class Result:
         if not self.latencies:
             return 0.0
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
-
-
-def expected_skips(truth: Truth) -> Counter[str]:
-    """Tell how many records, and malformed bodies, the forwarder has to count by reason."""
-    reasons: Counter[str] = Counter()
-    for kind, count in (*truth.skipped.items(), *truth.malformed.items()):
-        reasons[REASONS[kind]] += count
-    return reasons
-
-
-def expected_letters(truth: Truth) -> Counter[str]:
-    """Tell how many dead letters the forwarder has to keep by reason."""
-    return Counter({reason: n for reason, n in expected_skips(truth).items() if reason in DEAD})
 
 
 def _pairs(counted: Mapping[str, int], true: Mapping[str, int]) -> dict[str, Pair]:

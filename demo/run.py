@@ -8,12 +8,13 @@ from pathlib import Path
 import trio
 
 from demo import forwarder, publish
-from demo.falco import ThreadedFalco
 from demo.forwarder import Counts, Forwarder
-from demo.received import Received
-from demo.result import Result, expected_letters, expected_skips, reckon
+from demo.result import Result, reckon
 from demo.show import Moment, Show
-from demo.stream import Published, Truth, truth
+from testkit.falco import ThreadedFalco
+from testkit.falco.received import Received
+from testkit.streams.expected import expected_letters, expected_skips
+from testkit.streams.stream import Published, Truth, truth
 
 HUB = "insights-logs-kube-audit"
 LOG_NAME = "forwarder.log"

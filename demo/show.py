@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from demo.result import DEAD, Pair, Result
+from demo.result import Pair, Result
+from testkit.streams.expected import DEAD
 
 _LINE_SECONDS = 1.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from demo.traffic import SHAPES
+from testkit.streams.traffic import SHAPES
 from tests.helpers import audit_event
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "k8s_audit"

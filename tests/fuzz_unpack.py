@@ -15,8 +15,8 @@ with atheris.instrument_imports(include=["aks_audit"]):
     from aks_audit.audit.unpack import unpack
     from aks_audit.model import FAULTS
 
-from demo.judge import Accepted, judge
-from demo.stream import Stream
+from testkit.falco.rules import Accepted, judge
+from testkit.streams.stream import Stream
 from tests.hostile import HOSTILE
 
 RECEIVED = "2026-03-01T10:00:00Z"

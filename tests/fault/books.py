@@ -7,8 +7,8 @@ from collections.abc import Callable
 from aks_audit.config.settings import load
 from aks_audit.deadletters import store as dead_letter_store
 from aks_audit.deadletters.letter import DeadLetter, decode
-from demo.received import Key
-from tests.rig import Rig, eventually
+from testkit.falco import Key
+from testkit.rig import Rig, eventually
 
 
 def open_store(rig: Rig, **settings: str) -> dead_letter_store.Store:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from testkit.rig import Rig
 from tests.fault.books import Books, Report
 from tests.integration.conftest import azurite, blob, rig, sqlite, store, stored_rig
-from tests.rig import Rig
 
 __all__ = ["azurite", "blob", "books", "rig", "sqlite", "store", "stored_rig"]
 

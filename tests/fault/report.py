@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.rig import Rig
+from testkit.rig import Rig
 
 long = pytest.mark.skipif(
     not os.environ.get("RUN_LONG"), reason="takes minutes: RUN_LONG=1 runs it, too"

@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 from azure.eventhub import EventData, EventHubConsumerClient, PartitionContext
 
+from testkit.rig import HUB, Forwarder, Rig, eventually
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import long, report
-from tests.rig import HUB, Forwarder, Rig, audit_bodies, eventually
 
 Record = Callable[[str, object], None]
 

@@ -12,8 +12,8 @@ from aks_audit.config.settings import BlobLocation, HubConfig, Secret, load
 from aks_audit.deadletters.store import BlobStore as DeadLetters
 from aks_audit.model import Position
 from aks_audit.storage import open_container
+from testkit.rig import Store
 from tests.helpers import ENVIRONMENT
-from tests.rig import Store
 
 KEY: Key = ("x", "hub", "$Default", "0")
 ROUNDS = 20

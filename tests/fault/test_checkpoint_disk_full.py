@@ -2,8 +2,9 @@
 
 import resource
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 
 def test_a_full_disk_costs_no_event(rig: Rig, books: Books) -> None:

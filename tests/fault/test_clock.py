@@ -4,8 +4,9 @@ import signal
 import sys
 from collections.abc import Callable
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
-from tests.rig import Rig, audit_bodies
 
 FORWARDER = """
 import signal, time

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books, Report
-from tests.rig import Rig, audit_bodies
 
 POISON = 30
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from testkit.rig import Azurite, Rig, blob_store, open_rig
+from testkit.rig.proxy import Proxy
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books, Report
-from tests.rig import Azurite, Rig, audit_bodies, blob_store, open_rig
-from tests.rig.proxy import Proxy
 
 POISON = 24
 

@@ -1,7 +1,8 @@
 """The endpoint is away for longer than the retries last: each of the three reactions."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 RETRIES = {"POSTMAXRETRIES": "2", "POSTRETRYINCREMENTALDELAY": "5"}
 DEAD, ALIVE = 120, 60

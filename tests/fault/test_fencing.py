@@ -15,7 +15,7 @@ from aks_audit.checkpoints.blob import BlobStore
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Fenced, Key, Store
 from aks_audit.model import START_OF_STREAM, Position
-from tests.rig import Azurite
+from testkit.rig import Azurite
 
 KEY: Key = ("x.servicebus.windows.net", "hub", "$Default", "3")
 

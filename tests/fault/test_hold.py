@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
+from testkit.rig import HUB, Rig, eventually
+from testkit.rig.rig import GROUP
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import long, report
-from tests.rig import HUB, Rig, audit_bodies, eventually
-from tests.rig.rig import GROUP
 
 CPU_WINDOW_S = 5.0
 

@@ -3,8 +3,9 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
-from tests.rig import Rig, audit_bodies
 
 LIVES = 5
 PER_LIFE = 600  # audit events

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from demo.stream import Published
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies, envelope
+from testkit.streams.stream import Published
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies, envelope
 
 GOOD = json.loads(envelope(["@"]))["records"][0]
 """A record with one audit event, whose id is "@"."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import psutil
 
 from emulator import Broker
+from testkit.rig import HUB, Store, eventually, open_rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
-from tests.rig import HUB, Store, audit_bodies, eventually, open_rig
 
 PARTITIONS = 32
 EACH = 8

@@ -2,8 +2,9 @@
 
 import random
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 POISONS = 25
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from testkit.rig import Forwarder, Rig, Store, open_rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import long, report
-from tests.rig import Forwarder, Rig, Store, audit_bodies, open_rig
 
 Record = Callable[[str, object], None]
 SLOWLY = {"POSTBATCHMAXEVENTS": "5", "POSTCONCURRENCY": "2"}

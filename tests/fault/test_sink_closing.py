@@ -1,7 +1,8 @@
 """Falco closes the connection: in the middle of a request, or in place of the answer."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 BATCH = 5
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 ANSWERS = (
     b"\x16\x03\x01 this is no HTTP \x00\xff\r\n\r\n",

@@ -1,7 +1,8 @@
 """Falco answers after POSTTIMEOUT, and has taken the events all the same: they come twice."""
 
+from testkit.rig import Forwarder, Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Forwarder, Rig, audit_bodies
 
 BATCH, LATE = 10, 12
 TIMEOUT_S = 0.3

@@ -1,7 +1,8 @@
 """An endpoint that refuses every payload has a fault of its own: no event is at fault."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 
 def test_refusing_everything_is_held_and_makes_no_dead_letter(rig: Rig, books: Books) -> None:

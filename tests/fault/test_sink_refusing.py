@@ -1,7 +1,8 @@
 """Falco refuses connections: for a moment, then for long."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 
 def test_a_moment_without_a_listener_costs_nothing(rig: Rig, books: Books) -> None:

@@ -1,7 +1,8 @@
 """Falco takes the connection and the request, and never answers."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 
 def test_a_silent_endpoint_is_held_and_probed(rig: Rig, books: Books) -> None:

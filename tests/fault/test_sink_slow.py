@@ -1,7 +1,8 @@
 """Falco answers slowly, but within POSTTIMEOUT: its way to slow the sender down."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 
 def test_a_slow_answer_is_waited_for(rig: Rig, books: Books) -> None:

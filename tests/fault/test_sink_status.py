@@ -1,7 +1,8 @@
 """Falco, or what stands before it, answers with faults of its own for a while."""
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies
 
 STATUSES = {500: None, 503: 1, 429: 1, 404: None, 401: None, 302: None}
 """With Retry-After, in seconds, where there is one."""

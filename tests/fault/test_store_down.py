@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from testkit.rig import Azurite, Forwarder, Rig, blob_store, open_rig
+from testkit.rig.azurite import _OPTIONS, _SCRIPT, _port_of
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
-from tests.rig import Azurite, Forwarder, Rig, audit_bodies, blob_store, open_rig
-from tests.rig.azurite import _OPTIONS, _SCRIPT, _port_of
 
 Record = Callable[[str, object], None]
 UNWRITTEN = "aks_audit_log_checkpoint_unwritten_seconds"

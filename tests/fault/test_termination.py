@@ -1,8 +1,9 @@
 import time
 from collections.abc import Callable
 
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
-from tests.rig import Rig, audit_bodies
 
 
 def test_sigterm_under_load_drains_and_repeats_nothing(

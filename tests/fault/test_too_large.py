@@ -2,9 +2,10 @@
 
 import json
 
-from demo.stream import Published
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies, envelope
+from testkit.streams.stream import Published
 from tests.fault.books import Books
-from tests.rig import Rig, audit_bodies, envelope
 
 FALCO_MAX_BYTES = 262_144
 

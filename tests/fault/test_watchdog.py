@@ -31,6 +31,8 @@ from aks_audit.hub.watchdog import (
 from aks_audit.model import START_OF_STREAM, HubEvent, Position
 from aks_audit.ops.health import Health
 from aks_audit.ops.metrics import Metrics
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 from tests.fault.report import report
 from tests.helpers import (
     ENVIRONMENT,
@@ -40,7 +42,6 @@ from tests.helpers import (
     make_items,
     sink_config,
 )
-from tests.rig import Rig, audit_bodies
 
 
 def well(now: float) -> Watchdog:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import Azurite, Rig, Store, blob_store, open_rig, sqlite_store
-from tests.rig.azurite import run_azurite
+from testkit.rig import Azurite, Rig, Store, blob_store, open_rig, sqlite_store
+from testkit.rig.azurite import run_azurite
 
 
 @pytest.fixture(scope="session")

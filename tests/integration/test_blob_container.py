@@ -1,4 +1,5 @@
-from tests.rig import Azurite, audit_bodies, blob_store, open_rig
+from testkit.rig import Azurite, blob_store, open_rig
+from testkit.streams.bodies import audit_bodies
 
 
 def test_a_missing_container_is_named_and_waited_for(azurite: Azurite) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import Forwarder, Rig, audit_bodies
+from testkit.rig import Forwarder, Rig
+from testkit.streams.bodies import audit_bodies
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "bm90IHRvIGJlIHNob3du"

@@ -66,7 +66,7 @@ def test_the_demo_can_be_interrupted() -> None:
 def test_the_stand_in_is_a_process_of_its_own(tmp_path: Path, number: signal.Signals) -> None:
     stats = tmp_path / "stats.json"
     options = ("--port", "0", "--script", "503", "--stats-file", str(stats))
-    with process("demo.falco", *options) as running:
+    with process("testkit.falco", *options) as running:
         assert running.stdout is not None
         url = running.stdout.readline().split()[-1]
         answers = [httpx.post(url, content=EVENT, headers=JSON).status_code for _ in range(3)]
@@ -80,7 +80,7 @@ def test_the_stand_in_is_a_process_of_its_own(tmp_path: Path, number: signal.Sig
 
 
 def test_the_stand_in_can_count_without_judging() -> None:
-    with process("demo.falco", "--port", "0", "--no-judge", "--path", "/k8s_audit") as running:
+    with process("testkit.falco", "--port", "0", "--no-judge", "--path", "/k8s_audit") as running:
         assert running.stdout is not None
         url = running.stdout.readline().split()[-1]
         assert httpx.post(url, content=EVENT, headers=JSON).status_code == 200

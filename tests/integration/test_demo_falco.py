@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from demo.falco import Settings, ThreadedFalco
+from testkit.falco import Settings, ThreadedFalco
 
 JSON = {"Content-Type": "application/json"}
 

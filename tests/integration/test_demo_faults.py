@@ -8,8 +8,8 @@ import httpx
 import pytest
 import trio
 
-from demo.falco import Settings, ThreadedFalco, serve_falco
-from demo.faults import HEALTHY, Faults, Kind
+from testkit.falco import Settings, ThreadedFalco, serve_falco
+from testkit.falco.faults import HEALTHY, Faults, Kind
 
 BODY = b'{"kind":"Event","auditID":"a","stageTimestamp":"2026-03-01T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from demo.falco import ThreadedFalco
-from demo.records import cut_audit, doubled
-from demo.result import DEAD, expected_skips
-from demo.stream import Published, Stream, truth
-from tests.rig import Rig, Scrape
-from tests.rig.wait import eventually
+from testkit.falco import ThreadedFalco
+from testkit.rig import Rig, Scrape
+from testkit.rig.wait import eventually
+from testkit.streams.expected import DEAD, expected_skips
+from testkit.streams.records import cut_audit, doubled
+from testkit.streams.stream import Published, Stream, truth
 
 TRUNCATED = "audit.k8s.io/truncated"
 

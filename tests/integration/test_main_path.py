@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from demo.result import expected_letters, expected_skips
-from demo.stream import MIX, Published, Stream, truth
-from tests.rig import Rig, Store, audit_bodies, open_rig
+from testkit.rig import Rig, Store, open_rig
+from testkit.streams.bodies import audit_bodies
+from testkit.streams.expected import expected_letters, expected_skips
+from testkit.streams.stream import MIX, Published, Stream, truth
 
 
 def test_everything_arrives_once_and_is_accounted_for(stored_rig: Rig) -> None:

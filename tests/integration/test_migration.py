@@ -1,6 +1,7 @@
 from aks_audit.config.settings import BlobLocation, Secret
 from aks_audit.storage import open_container
-from tests.rig import HUB, Store, audit_bodies, open_rig
+from testkit.rig import HUB, Store, open_rig
+from testkit.streams.bodies import audit_bodies
 
 
 def test_it_goes_on_where_the_go_forwarder_stopped(blob: Store) -> None:

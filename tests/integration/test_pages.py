@@ -1,6 +1,7 @@
 import httpx
 
-from tests.rig import Forwarder, Rig, audit_bodies
+from testkit.rig import Forwarder, Rig
+from testkit.streams.bodies import audit_bodies
 
 LEGACY = {
     "falco_aks_audit_log_events",

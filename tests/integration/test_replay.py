@@ -18,9 +18,9 @@ from aks_audit.config.settings import load
 from aks_audit.deadletters import letter as deadletter
 from aks_audit.deadletters.letter import DeadLetter
 from aks_audit.deadletters.store import open_store
-from demo.falco import ThreadedFalco
+from testkit.falco import ThreadedFalco
+from testkit.rig import Store, eventually
 from tests.helpers import audit_event, envelope, record
-from tests.rig import Store, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

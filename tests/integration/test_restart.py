@@ -1,7 +1,8 @@
 import signal
 from functools import partial
 
-from tests.rig import Rig, audit_bodies
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 
 
 def test_an_orderly_restart_loses_nothing_and_repeats_nothing(stored_rig: Rig) -> None:

@@ -1,6 +1,7 @@
 from collections import Counter
 
-from tests.rig import Forwarder, Rig, audit_bodies, eventually
+from testkit.rig import Forwarder, Rig, eventually
+from testkit.streams.bodies import audit_bodies
 
 
 def owned_by_each(rig: Rig) -> list[int]:

@@ -2,8 +2,9 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from demo.stream import Published
-from tests.rig import HUB, Rig, audit_bodies, eventually
+from testkit.rig import HUB, Rig, eventually
+from testkit.streams.bodies import audit_bodies
+from testkit.streams.stream import Published
 
 
 def publish_unaccounted(rig: Rig, hub_events: Iterable[Published]) -> None:

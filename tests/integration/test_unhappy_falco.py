@@ -3,7 +3,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.rig import Rig, audit_bodies
+from testkit.rig import Rig
+from testkit.streams.bodies import audit_bodies
 
 WITHIN = {"POSTMAXRETRIES": "1", "POSTRETRYINCREMENTALDELAY": "10"}
 

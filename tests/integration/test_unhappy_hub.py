@@ -3,7 +3,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from emulator import Broker
-from tests.rig import HUB, Forwarder, Rig, Store, audit_bodies, open_rig
+from testkit.rig import HUB, Forwarder, Rig, Store, open_rig
+from testkit.streams.bodies import audit_bodies
 
 PAGES = ("/", "/metrics", "/livez", "/readyz")
 SECRET = "c2VjcmV0IGtleSBvZiB0aGUgaHVi"

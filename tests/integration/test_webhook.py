@@ -14,7 +14,7 @@ from aks_audit.checkpoints.ledger import PartitionLedger
 from aks_audit.config.settings import Exhausted
 from aks_audit.delivery.sender import run_pool
 from aks_audit.model import Item, Position
-from demo.falco import Falco, Settings, serve_falco
+from testkit.falco import Falco, Settings, serve_falco
 from tests.helpers import (
     Setup,
     audit_event,

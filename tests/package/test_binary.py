@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from demo.stream import Stream
+from testkit.rig import HUB, Azurite, Forwarder, Rig, Store, eventually, open_rig
+from testkit.rig.rig import GROUP
+from testkit.streams.stream import Stream
 from tests.package.authority import make_certificate, tls_front
 from tests.package.contained import as_pid_1, cannot, first_process, noexec_tmpfs
-from tests.rig import HUB, Azurite, Forwarder, Rig, Store, eventually, open_rig
-from tests.rig.rig import GROUP
 
 contained = pytest.mark.skipif(cannot() is not None, reason=str(cannot()))
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.stream import Stream
+from testkit.rig import Forwarder, Rig
+from testkit.streams.stream import Stream
 from tests.package.contained import cannot, capabilities, first_process, in_image
-from tests.rig import Forwarder, Rig
 
 IMAGE = Path(__file__).parents[2] / "dist" / "image"
 contained = pytest.mark.skipif(cannot() is not None, reason=str(cannot()))

@@ -12,8 +12,8 @@ from aks_audit.audit.annotate import annotate, name_cluster
 from aks_audit.audit.event import classify
 from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.model import AuditEvent
-from demo.judge import Accepted
-from demo.judge import judge as falco
+from testkit.falco.rules import Accepted
+from testkit.falco.rules import judge as falco
 from tests.corpus import raw_events, real_events, shaped_events
 from tests.helpers import audit_event, examples
 

@@ -8,7 +8,7 @@ from aks_audit.delivery.channel import Channel
 from aks_audit.delivery.inflight import InFlight
 from aks_audit.delivery.webhook import LIST_OVERHEAD
 from aks_audit.ops.metrics import Metrics
-from demo.judge import Accepted, judge
+from testkit.falco.rules import Accepted, judge
 from tests.helpers import audit_event, examples, make_items, posted, waiting
 
 audit_events = st.builds(

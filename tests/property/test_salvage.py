@@ -13,7 +13,7 @@ from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.audit.salvage import TRUNCATED, Unsalvageable, salvage
 from aks_audit.audit.unpack import unpack
 from aks_audit.model import FAULTS, AuditEvent
-from demo.judge import Accepted, judge
+from testkit.falco.rules import Accepted, judge
 from tests.corpus import TIME, generated_events, raw_events, real_events, shaped_events
 from tests.helpers import envelope, examples, record
 

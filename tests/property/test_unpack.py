@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aks_audit.audit.unpack import unpack
 from aks_audit.model import AuditEvent, Skip
-from demo.judge import Dropped, judge
+from testkit.falco.rules import Dropped, judge
 from tests.corpus import texts, values
 from tests.helpers import audit_event, envelope, examples, make_items, posted, record
 

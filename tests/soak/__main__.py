@@ -19,12 +19,12 @@ from pathlib import Path
 
 import click
 
-from demo.falco import Settings, ThreadedFalco
 from emulator import Broker, ThreadedEmulator
+from testkit.falco import Settings, ThreadedFalco
+from testkit.rig import HUB, Azurite, Rig, Store, blob_store, sqlite_store
+from testkit.rig.azurite import run_azurite
+from testkit.rig.proxy import Proxy
 from tests.fault.books import Books
-from tests.rig import HUB, Azurite, Rig, Store, blob_store, sqlite_store
-from tests.rig.azurite import run_azurite
-from tests.rig.proxy import Proxy
 from tests.soak import trouble
 from tests.soak.fleet import MIB, Fleet, Life
 from tests.soak.traffic import POISON, Mix

@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from tests.rig import Forwarder
+from testkit.rig import Forwarder
 
 MIB = 1024 * 1024
 

@@ -5,9 +5,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from demo.received import Key
-from demo.stream import Published
-from tests.rig import envelope
+from testkit.falco import Key
+from testkit.streams.bodies import envelope
+from testkit.streams.stream import Published
 
 POISON = '"poison-'
 """What Falco's stand-in refuses: the ids of the poison events begin with it."""

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from demo.falco import ThreadedFalco
 from emulator import ThreadedEmulator
-from tests.rig.proxy import Proxy
+from testkit.falco import ThreadedFalco
+from testkit.rig.proxy import Proxy
 from tests.soak.fleet import Fleet
 from tests.soak.traffic import POISON
 

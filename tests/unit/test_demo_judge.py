@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from demo.judge import MAX_EVENT_BYTES, Accepted, Dropped, count_items, is_rfc3339, judge
+from testkit.falco.rules import MAX_EVENT_BYTES, Accepted, Dropped, count_items, is_rfc3339, judge
 
 TIME = "2026-03-01T10:00:00.123456Z"
 

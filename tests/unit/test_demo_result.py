@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from demo import noise
 from demo.forwarder import Counts, read_counts
-from demo.result import REASONS, Result, expected_skips, reckon
+from demo.result import Result, reckon
 from demo.show import Moment, progress, summary
-from demo.stream import Truth
+from testkit.streams import noise
+from testkit.streams.expected import REASONS, expected_skips
+from testkit.streams.stream import Truth
 
 A, B, C = ("a", "Panic"), ("b", "Panic"), ("c", "Panic")
 TRUTH = Truth(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from demo.judge import Accepted, judge
-from demo.stream import Published, Stream, bench_bodies, truth
+from testkit.falco.rules import Accepted, judge
+from testkit.streams.stream import Published, Stream, bench_bodies, truth
 
 WHO = ["kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user"]
 WHERE = ["impersonatedUser", "sourceIPs", "userAgent", "objectRef", "responseStatus"]

@@ -5,7 +5,7 @@ import pytest
 
 from aks_audit.audit.unpack import RECORDS_MAX, unpack
 from aks_audit.model import FAULTS, AuditEvent, Skip
-from demo.judge import Dropped, judge
+from testkit.falco.rules import Dropped, judge
 from tests.corpus import documents
 from tests.helpers import audit_event, envelope, nested, record
 

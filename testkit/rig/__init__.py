@@ -5,14 +5,13 @@ was lost and what came twice; `eventually` waits for a condition. Nothing here w
 a fixed time.
 """
 
-from tests.rig.accounting import Accounting
-from tests.rig.azurite import Azurite
-from tests.rig.bodies import audit_bodies, envelope
-from tests.rig.forwarder import Forwarder
-from tests.rig.rig import HUB, Rig, open_rig
-from tests.rig.scrape import Scrape
-from tests.rig.stores import Store, blob_store, sqlite_store
-from tests.rig.wait import DEADLINE_S, eventually
+from testkit.rig.accounting import Accounting
+from testkit.rig.azurite import Azurite
+from testkit.rig.forwarder import Forwarder
+from testkit.rig.rig import HUB, Rig, open_rig
+from testkit.rig.scrape import Scrape
+from testkit.rig.stores import Store, blob_store, sqlite_store
+from testkit.rig.wait import DEADLINE_S, eventually
 
 __all__ = [
     "DEADLINE_S",
@@ -23,9 +22,7 @@ __all__ = [
     "Rig",
     "Scrape",
     "Store",
-    "audit_bodies",
     "blob_store",
-    "envelope",
     "eventually",
     "open_rig",
     "sqlite_store",

@@ -1,7 +1,7 @@
 """The records of a diagnostic envelope, and audit events in their several forms.
 
 A maker makes one or more records at a time. A further kind of record is a function that takes the
-scene, and a line in the mix of `demo.stream`.
+scene, and a line in the mix of `testkit.streams.stream`.
 """
 
 import json
@@ -13,8 +13,8 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from demo.shapes import Shape
-from demo.traffic import SHAPES
+from testkit.streams.shapes import Shape
+from testkit.streams.traffic import SHAPES
 
 Key = tuple[str, str]
 

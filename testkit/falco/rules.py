@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from demo.jsontext import MAX_DEPTH, depth, may_be_deep, mend_surrogates, originals
+from testkit.falco.jsontext import MAX_DEPTH, depth, may_be_deep, mend_surrogates, originals
 
 MAX_EVENT_BYTES = 262_144
 """The plugin's default `maxEventSize`."""

@@ -11,8 +11,8 @@ from email.utils import formatdate
 import h11
 import trio
 
-from demo.faults import Fault, Faults, Kind
-from demo.received import Received
+from testkit.falco.faults import Fault, Faults, Kind
+from testkit.falco.received import Received
 
 _RECEIVE_BYTES = 256 * 1024
 _LINGER_SECONDS = 1.0

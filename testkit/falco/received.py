@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from demo.judge import Accepted, Dropped, count_items, judge
+from testkit.falco.rules import Accepted, Dropped, count_items, judge
 
 Key = tuple[str, str]
 """`(auditID, stage)`: one request passes several stages, each an event of its own."""

@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 
-from demo.records import Maker, Record, Scene
+from testkit.streams.records import Maker, Record, Scene
 
 _KLOG = (
     ("kube-apiserver", "W@ 1 dispatcher.go:205] Failed calling webhook, failing open gate: {x}"),

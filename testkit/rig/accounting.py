@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from demo.falco import ThreadedFalco
-from demo.received import Key
-from demo.stream import Published
-from tests.rig.wait import DEADLINE_S
+from testkit.falco import Key, ThreadedFalco
+from testkit.rig.wait import DEADLINE_S
+from testkit.streams.stream import Published
 
 
 class Accounting:

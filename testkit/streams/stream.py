@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from demo import noise
-from demo.records import (
+from testkit.streams import noise
+from testkit.streams.records import (
     Cluster,
     Key,
     Maker,

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.rig.scrape import Scrape
-from tests.rig.wait import DEADLINE_S, eventually
+from testkit.rig.scrape import Scrape
+from testkit.rig.wait import DEADLINE_S, eventually
 
 Line = Mapping[str, Any]
 
@@ -72,7 +72,7 @@ class Forwarder:
             if pipe is not None:
                 pipe.close()
         if error is not None:
-            print(f"--- log of the forwarder, process {self.pid} ---", *self._text, sep="\n")  # noqa: T201
+            print(f"--- log of the forwarder, process {self.pid} ---", *self._text, sep="\n")
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -1,9 +1,9 @@
-"""Small hub events with ids of the caller's choice; `demo.stream` has the believable ones."""
+"""Small hub events with ids of the caller's choice; realistic ones come from `stream`."""
 
 import json
 from collections.abc import Iterable, Iterator
 
-from demo.stream import Published
+from testkit.streams.stream import Published
 
 _STAGE = "ResponseComplete"
 

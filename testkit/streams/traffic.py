@@ -1,6 +1,6 @@
 """How often what is asked of an API server: the mix of shapes that the stream draws from."""
 
-from demo.shapes import (
+from testkit.streams.shapes import (
     ADMIN,
     ALICE,
     COLLECTOR,

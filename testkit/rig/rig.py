@@ -7,13 +7,13 @@ from itertools import groupby
 
 from azure.eventhub import EventData, EventHubProducerClient
 
-from demo.falco import ThreadedFalco
-from demo.stream import Published
 from emulator import Broker, ThreadedEmulator
-from tests.rig.accounting import Accounting
-from tests.rig.forwarder import Forwarder
-from tests.rig.stores import Store
-from tests.rig.wait import eventually
+from testkit.falco import ThreadedFalco
+from testkit.rig.accounting import Accounting
+from testkit.rig.forwarder import Forwarder
+from testkit.rig.stores import Store
+from testkit.rig.wait import eventually
+from testkit.streams.stream import Published
 
 HUB = "insights-logs-kube-audit"
 """The default of EVENTHUBNAME."""

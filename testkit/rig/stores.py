@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from azure.eventhub import CheckpointStore
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
+from azure.storage.blob import ContainerClient
 
 from aks_audit.checkpoints.sqlite import SqliteStore
 
@@ -53,7 +54,8 @@ def blob_store(connection_string: str, *, create: bool = True) -> Store:
         "BLOBSTORAGECONNECTIONSTRING": connection_string,
         "BLOBCONTAINERNAME": container,
     }
-    store = Store(environment, sdk, sdk._container_client.create_container)
+    client = ContainerClient.from_connection_string(connection_string, container)
+    store = Store(environment, sdk, client.create_container)
     if create:
         store.create()
     return store
