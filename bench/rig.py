@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from bench.hub import Load
 from bench.sink import Taken
+from testkit.rig import Scrape
 
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +111,11 @@ def used_by(*arguments: str) -> tuple[float, float]:
 
 
 class Forwarder:
-    """A forwarder under measurement."""
+    """A forwarder under measurement.
+
+    It is not the one of `testkit.rig`: nobody reads its log here, because that would cost CPU time,
+    and the CPU and the memory of its children count as well.
+    """
 
     def __init__(self, running: subprocess.Popen[str], port: int) -> None:
         self._process = psutil.Process(running.pid)
@@ -120,13 +124,7 @@ class Forwarder:
     def scrape(self, name: str) -> float:
         """A metric, summed over its labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name
-        )
+            return Scrape(answer.read().decode()).total(name)
 
     def ready(self) -> bool:
         """Whether it answers that it is ready."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from demo.forwarder import Counts
+from demo.counts import Counts
 from testkit.falco import Key
 from testkit.streams.expected import expected_letters, expected_skips
 from testkit.streams.stream import Truth

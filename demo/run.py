@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from azure.eventhub.exceptions import EventHubError
 
-from demo import forwarder, publish
-from demo.forwarder import Counts, Forwarder
+from demo import forwarder
+from demo.counts import Counts
+from demo.errors import DemoError
+from demo.forwarder import Forwarder
 from demo.result import Result, reckon
 from demo.show import Moment, Show
 from testkit.falco import ThreadedFalco
 from testkit.falco.received import Received
 from testkit.streams.expected import expected_letters, expected_skips
+from testkit.streams.publish import Progress, publish
 from testkit.streams.stream import Published, Truth, truth
 
 HUB = "insights-logs-kube-audit"
@@ -57,14 +61,14 @@ async def run(
     shutdown still talks to both.
     """
     total = truth(plan.stream)
-    progress = publish.Progress()
+    progress = Progress()
     settings = forwarder.environment(connection_string, HUB, falco.url, directory)
-    async with trio.open_nursery() as nursery:
-        process = await forwarder.start(nursery, settings, directory / LOG_NAME)
+    async with (
+        forwarder.start(settings, directory / LOG_NAME) as process,
+        trio.open_nursery() as nursery,
+    ):
         await process.ready()
-        nursery.start_soon(
-            publish.publish, connection_string, HUB, plan.stream, plan.seconds, progress
-        )
+        nursery.start_soon(_publish, plan, connection_string, progress)
         with trio.move_on_after(plan.deadline):
             await _watch(process, falco.received, progress, total, show)
         counts = await process.counts()
@@ -81,8 +85,15 @@ async def run(
     )
 
 
+async def _publish(plan: Plan, connection_string: str, progress: Progress) -> None:
+    try:
+        await publish(connection_string, HUB, plan.stream, plan.seconds, progress)
+    except EventHubError as error:
+        raise DemoError(f"the stream cannot be published: {error}") from error
+
+
 async def _watch(
-    process: Forwarder, received: Received, progress: publish.Progress, total: Truth, show: Show
+    process: Forwarder, received: Received, progress: Progress, total: Truth, show: Show
 ) -> None:
     """Show how it goes until everything published has been delivered, skipped or kept."""
     skips, letters = expected_skips(total).total(), expected_letters(total).total()
@@ -98,7 +109,7 @@ async def _watch(
         await trio.sleep(_LOOK_SECONDS)
 
 
-def _moment(progress: publish.Progress, counts: Counts, delivered: int, rate: Rate) -> Moment:
+def _moment(progress: Progress, counts: Counts, delivered: int, rate: Rate) -> Moment:
     return Moment(
         published=progress.audit_events,
         delivered=delivered,

@@ -18,6 +18,9 @@ from testkit.rig.wait import DEADLINE_S, eventually
 
 Line = Mapping[str, Any]
 
+PROGRAM = (sys.executable, "-m", "aks_audit")
+"""The forwarder from its source."""
+
 
 class Forwarder:
     """A process of `python -m aks_audit`, or of another program, with exactly this environment.
@@ -31,7 +34,7 @@ class Forwarder:
         environment: Mapping[str, str],
         *arguments: str,
         cwd: Path | None = None,
-        program: Sequence[str] = (sys.executable, "-m", "aks_audit"),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self._environment = dict(environment)
         self._command = [*program, *arguments]
@@ -45,6 +48,10 @@ class Forwarder:
         self._process: subprocess.Popen[str]
 
     def __enter__(self) -> Self:
+        return self.start()
+
+    def start(self) -> Self:
+        """Start it, for a caller that will `close` it and cannot use a with statement."""
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -64,15 +71,18 @@ class Forwarder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.close()
+        if error is not None:
+            print(f"--- log of the forwarder, process {self.pid} ---", *self._text, sep="\n")
+
+    def close(self) -> None:
+        """Kill it if it still runs, and let go of its log."""
+        self.kill()
         self._read_on.set()
         self._reader.join()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
-        if error is not None:
-            print(f"--- log of the forwarder, process {self.pid} ---", *self._text, sep="\n")
 
     def _read(self) -> None:
         assert self._process.stderr is not None
@@ -200,9 +210,14 @@ class Forwarder:
         return self.wait()
 
     @property
+    def status(self) -> int | None:
+        """The exit status, or minus the signal that ended it; None while it runs."""
+        return self._process.poll()
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
-        return self._process.poll() is None
+        return self.status is None
 
 
 def _parse(text: str) -> Line | None:

@@ -3,9 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import groupby
-
-from azure.eventhub import EventData, EventHubProducerClient
 
 from emulator import Broker, ThreadedEmulator
 from testkit.falco import ThreadedFalco
@@ -13,6 +10,7 @@ from testkit.rig.accounting import Accounting
 from testkit.rig.forwarder import Forwarder
 from testkit.rig.stores import Store
 from testkit.rig.wait import eventually
+from testkit.streams.publish import open_producer, send
 from testkit.streams.stream import Published
 
 HUB = "insights-logs-kube-audit"
@@ -81,13 +79,8 @@ class Rig:
     def send(self, hub_events: Iterable[Published]) -> list[Published]:
         """Do as `publish`, but over AMQP, as Azure's producers do."""
         taken = self._note(hub_events)
-        client = EventHubProducerClient.from_connection_string(
-            self.emulator.connection_string, eventhub_name=HUB
-        )
-        with client:
-            by_partition = sorted(taken, key=lambda each: each.partition)
-            for partition, group in groupby(by_partition, key=lambda each: each.partition):
-                _send(client, str(partition), [each.body for each in group])
+        with open_producer(self.emulator.connection_string, HUB) as producer:
+            send(producer, taken)
         return taken
 
     def checkpoints(self) -> dict[str, int]:
@@ -127,19 +120,6 @@ class Rig:
     def wait_for_first_claims(self) -> None:
         """Wait until each partition has a checkpoint of whatever position."""
         eventually(lambda: len(self.checkpoints()) == self.partitions, "the first checkpoints")
-
-
-def _send(client: EventHubProducerClient, partition: str, bodies: Iterable[bytes]) -> None:
-    batch = client.create_batch(partition_id=partition)
-    for body in bodies:
-        event = EventData(body)
-        try:
-            batch.add(event)
-        except ValueError:  # the batch is full
-            client.send_batch(batch)
-            batch = client.create_batch(partition_id=partition)
-            batch.add(event)
-    client.send_batch(batch)
 
 
 @contextmanager

@@ -31,10 +31,12 @@ class Scrape:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """Return the values of a metric by one of its labels."""
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """Return the values of a metric by one of its labels, of samples with these others."""
         return {
-            sample.labels[label]: sample.value for sample in self._samples if sample.name == name
+            sample.labels[label]: sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
         }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -11,45 +12,44 @@ from demo import forwarder
 from demo.errors import DemoError
 from demo.forwarder import Forwarder
 
-SETTINGS = {"STATSADDRESS": "127.0.0.1:1"}
+SERVING = '{"msg": "serving", "metrics": "http://127.0.0.1:1/metrics"}'
 """Nothing listens there: the port is privileged."""
 
-ENDLESS = "import signal; print('started', flush=True); signal.pause()"
+ENDLESS = f"import signal, sys; print({SERVING!r}, file=sys.stderr, flush=True); signal.pause()"
 
 
-async def start(nursery: trio.Nursery, tmp_path: Path, code: str = ENDLESS) -> Forwarder:
-    command = [sys.executable, "-c", code]
-    return await forwarder.start(nursery, SETTINGS, tmp_path / "log", command)
+def start(tmp_path: Path, code: str = ENDLESS) -> AbstractAsyncContextManager[Forwarder]:
+    return forwarder.start({}, tmp_path / "log", [sys.executable, "-c", code])
 
 
 async def test_a_forwarder_that_ends_at_once_is_told(tmp_path: Path) -> None:
-    async with trio.open_nursery() as nursery:
-        running = await start(nursery, tmp_path, "import sys; print('boom'); sys.exit(3)")
+    async with start(
+        tmp_path, "import sys; print('boom', file=sys.stderr); sys.exit(3)"
+    ) as running:
         with pytest.raises(DemoError, match="ended with status 3"):
             await running.ready()
-        nursery.cancel_scope.cancel()
-    assert (tmp_path / "log").read_text() == "boom\n"
+    assert (tmp_path / "log").read_text() == "boom"
 
 
 async def test_metrics_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    async with trio.open_nursery() as nursery:
-        running = await start(nursery, tmp_path)
+    async with start(tmp_path) as running:
         with pytest.raises(DemoError, match="cannot be read"):
             await running.counts()
-        nursery.cancel_scope.cancel()
 
 
 async def test_stopping_returns_the_exit_status(tmp_path: Path) -> None:
-    async with trio.open_nursery() as nursery:
-        running = await start(nursery, tmp_path)
+    async with start(tmp_path) as running:
         assert await running.stop() == -15
 
 
-async def test_a_forwarder_is_ended_with_its_nursery(tmp_path: Path) -> None:
-    async with trio.open_nursery() as nursery:
-        running = await start(nursery, tmp_path)
+async def test_a_forwarder_is_ended_when_the_block_is_cancelled(tmp_path: Path) -> None:
+    with trio.CancelScope() as scope:
+        async with start(tmp_path) as running:
+            running.check()
+            scope.cancel()
+            await trio.sleep_forever()
+    with pytest.raises(DemoError, match="ended with status -15"):
         running.check()
-        nursery.cancel_scope.cancel()
 
 
 def test_the_environment_is_the_demos_alone(

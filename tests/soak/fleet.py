@@ -84,10 +84,10 @@ class Fleet:
         traceback: TracebackType | None,
     ) -> None:
         for each in (self.steady, self.unlucky):
-            each.__exit__(None, None, None)
+            each.close()
 
     def _launch(self) -> Forwarder:
-        forwarder = Forwarder(self._environment).__enter__()
+        forwarder = Forwarder(self._environment).start()
         self.lives.append(Life(forwarder))
         self.starts += 1
         return forwarder
@@ -117,7 +117,7 @@ class Fleet:
         """Start the unlucky one again."""
         with self._lock:
             self._down = False
-            self.unlucky.__exit__(None, None, None)
+            self.unlucky.close()
             self.unlucky = self._launch()
 
     def look(self, second: float) -> None:
@@ -134,7 +134,7 @@ class Fleet:
     def _replace(self, dead: Forwarder) -> Forwarder:
         last = dead.log()[-1:] or [{"msg": dead.text[-300:]}]
         self.ended_by_themselves.append(f"status {dead.wait()}: {last[0]}")
-        dead.__exit__(None, None, None)
+        dead.close()
         return self._launch()
 
     def all_ready(self) -> bool:

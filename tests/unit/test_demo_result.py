@@ -2,12 +2,12 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 
-import pytest
 from rich.console import Console
 
-from demo.forwarder import Counts, read_counts
+from demo.counts import Counts, counts_of
 from demo.result import Result, reckon
 from demo.show import Moment, progress, summary
+from testkit.rig import Scrape
 from testkit.streams import noise
 from testkit.streams.expected import REASONS, expected_skips
 from testkit.streams.stream import Truth
@@ -95,50 +95,34 @@ def test_every_kind_of_noise_has_a_reason() -> None:
     assert expected_skips(TRUTH) == SKIPPED
 
 
-@pytest.mark.parametrize("suffix", ["", "_total"])
-def test_metrics_are_read_with_and_without_the_suffix(suffix: str) -> None:
-    text = f"""
-# TYPE falco_aks_audit_log_success{suffix} counter
-falco_aks_audit_log_success{suffix} 7
-# TYPE aks_audit_log_records_skipped{suffix} counter
-aks_audit_log_records_skipped{suffix}{{reason="klog"}} 3
-aks_audit_log_records_skipped{suffix}{{reason="empty"}} 4
-# TYPE aks_audit_log_dead_letters{suffix} counter
-aks_audit_log_dead_letters{suffix}{{reason="cut-body"}} 2
-# TYPE aks_audit_log_events_salvaged{suffix} counter
-aks_audit_log_events_salvaged{suffix} 8
-# TYPE aks_audit_log_events_duplicate{suffix} counter
-aks_audit_log_events_duplicate{suffix} 9
-# TYPE aks_audit_log_cluster_events{suffix} counter
-aks_audit_log_cluster_events{suffix}{{cluster="prod",kind="forwarded"}} 6
-aks_audit_log_cluster_events{suffix}{{cluster="prod",kind="duplicate"}} 9
-aks_audit_log_cluster_events{suffix}{{cluster="",kind="forwarded"}} 1
-# TYPE aks_audit_log_hub_events{suffix} counter
-aks_audit_log_hub_events{suffix}{{partition="0"}} 1
-aks_audit_log_hub_events{suffix}{{partition="1"}} 2
+def test_the_metrics_are_read() -> None:
+    text = """
+# TYPE aks_audit_log_records_skipped counter
+aks_audit_log_records_skipped_total{reason="klog"} 3
+aks_audit_log_records_skipped_total{reason="empty"} 4
+# TYPE aks_audit_log_dead_letters counter
+aks_audit_log_dead_letters_total{reason="cut-body"} 2
+# TYPE aks_audit_log_events_salvaged counter
+aks_audit_log_events_salvaged_total 8
+# TYPE aks_audit_log_events_duplicate counter
+aks_audit_log_events_duplicate_total 9
+# TYPE aks_audit_log_cluster_events counter
+aks_audit_log_cluster_events_total{cluster="prod",kind="forwarded"} 6
+aks_audit_log_cluster_events_total{cluster="prod",kind="duplicate"} 9
+aks_audit_log_cluster_events_total{cluster="",kind="forwarded"} 1
 # TYPE aks_audit_log_inflight_events gauge
 aks_audit_log_inflight_events 5
 """
-    counts = read_counts(text)
+    counts = counts_of(Scrape(text))
     assert counts == Counts(
-        delivered=7,
         skipped={"klog": 3, "empty": 4},
         dead_letters={"cut-body": 2},
         clusters={"prod": 6, "": 1},
         salvaged=8,
         copies=9,
-        hub_events=3,
         in_flight=5,
     )
     assert counts.skipped_total == 7
-
-
-def test_the_counters_of_the_old_forwarder_are_read() -> None:
-    text = "\n".join(
-        f"falco_aks_audit_log_events_{name} {value}"
-        for name, value in (("success", 1), ("errors", 2), ("retry", 3))
-    )
-    assert read_counts(text + "\n") == Counts(delivered=1, errors=2, retries=3)
 
 
 def test_the_summary_ends_with_the_verdict() -> None:

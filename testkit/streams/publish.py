@@ -1,17 +1,15 @@
-"""Publishes the stream over AMQP with Azure's own producer, at the pace of a busy installation."""
+"""Publishes hub events over AMQP with Azure's own producer, at once or at a steady pace."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
 import trio
 from azure.eventhub import EventData, EventHubProducerClient
-from azure.eventhub.exceptions import EventHubError
 
-from demo.errors import DemoError
-from testkit.falco import Key
+from testkit.streams.records import Key
 from testkit.streams.stream import Published
 
 _TICKS_PER_SECOND = 20
@@ -31,19 +29,16 @@ class Progress:
 async def publish(
     connection_string: str, hub: str, stream: Sequence[Published], seconds: float, done: Progress
 ) -> None:
-    """Publish the stream, spread evenly over so many seconds. Raises DemoError."""
+    """Publish the stream, spread evenly over so many seconds. Raises EventHubError."""
     ticks = max(1, round(seconds * _TICKS_PER_SECOND))
     per_tick = -(-len(stream) // ticks)
-    with _producer(connection_string, hub) as producer:
+    with open_producer(connection_string, hub) as producer:
         start: float | None = None
         for tick in range(ticks):
             part = stream[tick * per_tick : (tick + 1) * per_tick]
             now = monotonic()
             done.sent_at.update((key, now) for published in part for key in published.audit)
-            try:
-                await trio.to_thread.run_sync(_send, producer, part)
-            except EventHubError as error:
-                raise DemoError(f"the stream cannot be published: {error}") from error
+            await trio.to_thread.run_sync(send, producer, part)
             done.hub_events += len(part)
             done.audit_events += sum(len(published.audit) for published in part)
             # The first sends also open the links, which is not to be caught up with in a burst.
@@ -53,16 +48,18 @@ async def publish(
 
 
 @contextmanager
-def _producer(connection_string: str, hub: str) -> Iterator[EventHubProducerClient]:
+def open_producer(connection_string: str, hub: str) -> Iterator[EventHubProducerClient]:
+    """Give a producer for a hub, for the time of the block."""
     producer = EventHubProducerClient.from_connection_string(connection_string, eventhub_name=hub)
     with producer:
         yield producer
 
 
-def _send(producer: EventHubProducerClient, part: Sequence[Published]) -> None:
+def send(producer: EventHubProducerClient, hub_events: Iterable[Published]) -> None:
+    """Send hub events, in the order of each partition. May block; raises EventHubError."""
     by_partition: dict[int, list[bytes]] = defaultdict(list)
-    for published in part:
-        by_partition[published.partition].append(published.body)
+    for each in hub_events:
+        by_partition[each.partition].append(each.body)
     for partition, bodies in by_partition.items():
         _send_to_partition(producer, str(partition), bodies)
 
