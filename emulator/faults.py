@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """The faults of one emulator. None is active at first."""
+    """The faults of one running emulator, which knows what is active. Nothing is at first."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -59,11 +59,11 @@ class Faults:
 
     def silence(self) -> None:
         """Become a black hole: accept connections, but neither read nor write any more."""
-        self._loop.run(self._emulator.gate.shut)
+        self._loop.run(self._emulator.pause.begin)
 
     def recover(self) -> None:
         """Go on after `silence` with whatever has arrived since."""
-        self._loop.run(self._emulator.gate.open)
+        self._loop.run(self._emulator.pause.end)
 
     def refuse_auth(self, status: int = 401, description: str | None = None) -> None:
         """Answer every `put-token` with an HTTP status that is not success."""

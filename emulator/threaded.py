@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from .broker import Broker
+from .faults import Faults
 from .server import serve
 from .service import DEFAULT_MAX_MESSAGE_BYTES
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .counters import Counters
-    from .faults import Faults
     from .server import Emulator
 
 
@@ -111,7 +111,7 @@ class ThreadedEmulator:
     @property
     def faults(self) -> Faults:
         """The handle to break it."""
-        return self.emulator.faults
+        return Faults(self.emulator)
 
     def counters(self) -> Counters:
         """Look at what it holds and who is connected."""

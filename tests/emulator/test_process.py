@@ -11,7 +11,7 @@ import pytest
 import trio
 from azure.eventhub import EventData
 
-from emulator import Broker, Emulator, RefusedError, ThreadedEmulator, serve
+from emulator import Broker, Emulator, Faults, RefusedError, ThreadedEmulator, serve
 from tests.emulator.helpers import DEADLINE, AsyncConsumer, BareClient, producer, until
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_serving_in_a_nursery() -> None:
             emulator: Emulator = await nursery.start(serve, broker, "127.0.0.1", 0)
             broker.publish("audit", "0", [b"event"])
             await trio.to_thread.run_sync(read_one, emulator.port)
-            emulator.faults.cut()
+            Faults(emulator).cut()
             assert emulator.counters().connections == 0
             nursery.cancel_scope.cancel()
 
