@@ -25,7 +25,7 @@ _LOG_LINES = 25
 @click.command()
 @click.option("--events", default=20_000, show_default=True, help="audit events to publish")
 @click.option("--seconds", default=10.0, show_default=True, help="over which they are published")
-@click.option("--deadline", default=60.0, show_default=True, help="seconds until it is given up")
+@click.option("--deadline", default=60.0, show_default=True, help="seconds until the run is ended")
 @click.option("--seed", default=1, show_default=True, help="of the stream")
 def main(*, events: int, seconds: float, deadline: float, seed: int) -> None:
     """Publish an AKS audit stream to an emulated hub, and have it forwarded to a stand-in Falco."""

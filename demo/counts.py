@@ -1,4 +1,4 @@
-"""What the forwarder says of itself while the demo runs."""
+"""What the forwarder's metrics say while the demo runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

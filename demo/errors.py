@@ -1,5 +1,5 @@
-"""What ends a run of the demo before its time."""
+"""The error that ends a run of the demo early."""
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says why, for whoever has started it."""
+    """The demo cannot go on; the text tells the user why."""

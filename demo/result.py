@@ -1,4 +1,4 @@
-"""The reckoning: what was published against what arrived. Pure."""
+"""Compares what was published with what arrived. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from demo.counts import Counts
 from testkit.falco import Key
 from testkit.streams.expected import expected_letters, expected_skips
-from testkit.streams.stream import Truth
+from testkit.streams.stream import Expected
 
 Pair = tuple[int, int]
-"""As the forwarder counts, and as the stream has it."""
+"""What the forwarder counts, and what is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run of the demo has shown."""
+    """The result of one run of the demo."""
 
     published: int
     delivered: int
-    """Different events that Falco has taken."""
+    """Different events that Falco has accepted."""
     lost: int
     duplicates: int
     foreign: int
-    """Events that Falco has taken although nobody published them."""
+    """Events that Falco has accepted and that were never published."""
     dropped: int
-    """What the stand-in took and threw away, as Falco would."""
+    """What the stand-in accepted and dropped, as Falco would."""
     malformed: int
     skipped: Mapping[str, Pair]
     """By reason."""
@@ -43,10 +43,10 @@ class Result:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps the run from being a success."""
+        """Why the run is not a success."""
         checks = {
             f"{self.lost} events lost": self.lost,
-            f"{self.foreign} events that nobody published": self.foreign,
+            f"{self.foreign} events that were never published": self.foreign,
             f"{self.dropped} bodies or events that Falco would drop": self.dropped,
             f"the forwarder ended with status {self.exit_status}": self.exit_status,
         }
@@ -84,8 +84,8 @@ def _pairs(counted: Mapping[str, int], true: Mapping[str, int]) -> dict[str, Pai
     return {name: (counted.get(name, 0), true.get(name, 0)) for name in sorted({*counted, *true})}
 
 
-def reckon(
-    truth: Truth,
+def compare(
+    total: Expected,
     receipts: Mapping[Key, int],
     counts: Counts,
     *,
@@ -95,25 +95,25 @@ def reckon(
     first_seen: Mapping[Key, float],
 ) -> Result:
     """Compare what was published with what arrived."""
-    expected = set(truth.audit)
+    expected = set(total.audit)
     arrived = expected & receipts.keys()
     latencies = sorted(first_seen[key] - sent_at[key] for key in arrived if key in sent_at)
     seconds = max(first_seen.values(), default=0.0) - min(sent_at.values(), default=0.0)
     return Result(
-        published=len(truth.audit),
+        published=len(total.audit),
         delivered=len(arrived),
         lost=len(expected) - len(arrived),
         duplicates=sum(receipts.values()) - len(receipts),
         foreign=len(receipts.keys() - expected),
         dropped=dropped,
-        malformed=sum(truth.malformed.values()),
-        skipped=_pairs(counts.skipped, expected_skips(truth)),
-        dead_letters=_pairs(counts.dead_letters, expected_letters(truth)),
-        clusters=_pairs(counts.clusters, truth.clusters),
-        salvaged=(counts.salvaged, truth.cut),
-        copies=(counts.copies, truth.copies),
-        hub_events=truth.hub_events,
-        body_bytes=truth.body_bytes,
+        malformed=sum(total.malformed.values()),
+        skipped=_pairs(counts.skipped, expected_skips(total)),
+        dead_letters=_pairs(counts.dead_letters, expected_letters(total)),
+        clusters=_pairs(counts.clusters, total.clusters),
+        salvaged=(counts.salvaged, total.cut),
+        copies=(counts.copies, total.copies),
+        hub_events=total.hub_events,
+        body_bytes=total.body_bytes,
         seconds=max(0.0, seconds),
         latencies=latencies,
         exit_status=exit_status,

@@ -12,13 +12,13 @@ from demo import forwarder
 from demo.counts import Counts
 from demo.errors import DemoError
 from demo.forwarder import Forwarder
-from demo.result import Result, reckon
+from demo.result import Result, compare
 from demo.show import Moment, Show
 from testkit.falco import ThreadedFalco
 from testkit.falco.received import Received
 from testkit.streams.expected import expected_letters, expected_skips
 from testkit.streams.publish import Progress, publish
-from testkit.streams.stream import Published, Truth, truth
+from testkit.streams.stream import Expected, Published, expected_of
 
 HUB = "insights-logs-kube-audit"
 LOG_NAME = "forwarder.log"
@@ -34,11 +34,11 @@ class Plan:
     seconds: float
     """Over which the stream is published."""
     deadline: float
-    """Seconds after which a run ends, whatever has not arrived."""
+    """Seconds after which a run ends, even if something has not arrived."""
 
 
 class Rate:
-    """Events per second over the last moments."""
+    """Events per second over the last two seconds."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
@@ -55,12 +55,12 @@ class Rate:
 async def run(
     plan: Plan, connection_string: str, falco: ThreadedFalco, directory: Path, show: Show
 ) -> Result:
-    """Run the whole path, and say what has arrived. Raises DemoError.
+    """Run the whole path, and return the result. Raises DemoError.
 
-    Hub and Falco are on threads of their own, so that they outlive the forwarder: an ordered
-    shutdown still talks to both.
+    Hub and Falco run in their own threads and longer than the forwarder: an ordered shutdown
+    still needs both.
     """
-    total = truth(plan.stream)
+    total = expected_of(plan.stream)
     progress = Progress()
     settings = forwarder.environment(connection_string, HUB, falco.url, directory)
     async with (
@@ -74,7 +74,7 @@ async def run(
         counts = await process.counts()
         status = await process.stop()
         nursery.cancel_scope.cancel()
-    return reckon(
+    return compare(
         total,
         falco.receipts,
         counts,
@@ -93,9 +93,9 @@ async def _publish(plan: Plan, connection_string: str, progress: Progress) -> No
 
 
 async def _watch(
-    process: Forwarder, received: Received, progress: Progress, total: Truth, show: Show
+    process: Forwarder, received: Received, progress: Progress, total: Expected, show: Show
 ) -> None:
-    """Show how it goes until everything published has been delivered, skipped or kept."""
+    """Show the progress until everything published has been delivered, skipped or kept."""
     skips, letters = expected_skips(total).total(), expected_letters(total).total()
     rate = Rate()
     while True:

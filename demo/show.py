@@ -71,7 +71,7 @@ def _table(moment: Moment) -> Table:
 
 
 def summary(console: Console, result: Result) -> None:
-    """Print the reckoning; its last lines are plain, for scripts."""
+    """Print the result; its last lines are plain, for scripts."""
     table = Table(title="From Event Hubs to Falco", show_header=False)
     table.add_column()
     table.add_column(justify="right")

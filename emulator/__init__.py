@@ -3,7 +3,7 @@
 It keeps events in memory and speaks plain AMQP on a port of the local machine, the way
 the SDKs address Microsoft's emulator (`UseDevelopmentEmulator=true`). A `Broker` holds
 the hubs; `serve` runs an `Emulator` for it in a trio nursery, `ThreadedEmulator` in
-a thread of its own.
+its own thread.
 """
 
 from .broker import Broker, Hub

@@ -1,4 +1,4 @@
-"""As much of the AMQP 1.0 type encoding as is needed to cut encoded values apart.
+"""The part of the AMQP 1.0 type encoding that is needed to separate encoded values.
 
 Events pass through the emulator as bytes. To find a section, a field or an
 annotation it is enough to know how long an encoded value is, and that follows
@@ -41,14 +41,14 @@ _MAX_NESTING = 8  # of described values; AMQP itself nests two
 
 
 def malformed(what: str) -> RefusedError:
-    """The error for bytes that are no AMQP encoding; `what` names the fault."""
+    """The error for bytes that are not an AMQP encoding; `what` names the fault."""
     return RefusedError(DECODE_ERROR, f"malformed AMQP value: {what}")
 
 
 def skip(buffer: Buffer, start: int, nesting: int = 0) -> int:
     """Return the index after the value that starts at `start`.
 
-    Raises RefusedError (decode-error) where the bytes are no AMQP value or end too early.
+    Raises RefusedError (decode-error) where the bytes are not an AMQP value or end too early.
     """
     try:
         end = _end_of_value(buffer, start, nesting)

@@ -1,4 +1,4 @@
-"""The hubs of a namespace: what is published, what is kept, who may ask for it. No I/O."""
+"""The hubs of a namespace: what is published, what is kept, which consumer groups exist. No I/O."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Broker:
         return stored
 
     def subscribe(self, partition: Partition, notify: Callable[[], None]) -> None:
-        """Call `notify` whenever a partition has got events, in whatever thread that happens."""
+        """Call `notify` whenever a partition has got events, in the thread that published them."""
         with self.lock:
             partition.subscribers.add(notify)
 

@@ -1,4 +1,4 @@
-"""One client's connection: bytes in, bytes out. Proton speaks AMQP, this decides. No I/O."""
+"""One client's connection: bytes in, bytes out. Proton handles AMQP, this decides. No I/O."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 EndPoint = PartitionReader | HubWriter | RequestSink | ReplySource
 
-# As the service opens its connections (frame log in Azure/azure-sdk-for-python issue 5316):
-# 65536 bytes a frame, channels up to 4999, 240 seconds without a frame.
+# The service opens its connections with these values (frame log in
+# Azure/azure-sdk-for-python issue 5316): 65536 bytes a frame,
+# channels up to 4999, 240 seconds without a frame.
 _CHANNEL_MAX = 4999
 _IDLE_TIMEOUT = 480.0  # seconds; proton announces half of it
 _EPOCH = "com.microsoft:epoch"
@@ -116,7 +117,7 @@ class Connection:
             reader.send(_CHUNK_BYTES)
 
     def abandon(self) -> None:
-        """Let go of everything: the socket is gone. Once is enough, twice does no harm."""
+        """Release everything: the socket is closed. A second call does nothing."""
         if self._abandoned:
             return
         self.finished = self._abandoned = True
@@ -256,7 +257,7 @@ def _epoch(link: Link) -> int | None:
     """Return the owner level the peer claims, None if it claims none."""
     epoch = (link.remote_properties or {}).get(_EPOCH)
     if epoch is not None and not isinstance(epoch, int):
-        raise RefusedError(ARGUMENT_ERROR, f"the epoch {epoch!r} is no number")
+        raise RefusedError(ARGUMENT_ERROR, f"the epoch {epoch!r} is not a number")
     return epoch
 
 

@@ -1,4 +1,4 @@
-"""What there is to see of a running emulator, taken at one moment."""
+"""The state of a running emulator at one moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways for the service to misbehave, for tests. All may be called from any thread.
+"""Faults of the service, for tests. All methods may be called from any thread.
 
 Each takes effect before the call returns.
 """
@@ -37,7 +37,7 @@ class Faults:
         return len(peers)
 
     def refuse_connections(self) -> None:
-        """Refuse new connections, as a host does where nobody listens; open ones stay."""
+        """Refuse new connections, as a host does on a port without a listener; open ones stay."""
         self._loop.run(self._emulator.stop_listening)
 
     def accept_connections(self) -> None:
@@ -58,11 +58,11 @@ class Faults:
         self.accept_connections()
 
     def silence(self) -> None:
-        """Become a black hole: accept connections, but neither read nor write any more."""
+        """Accept connections, but do not read or write any more."""
         self._loop.run(self._emulator.pause.begin)
 
     def recover(self) -> None:
-        """Go on after `silence` with whatever has arrived since."""
+        """Go on after `silence` with everything that has arrived since."""
         self._loop.run(self._emulator.pause.end)
 
     def refuse_auth(self, status: int = 401, description: str | None = None) -> None:

@@ -59,5 +59,5 @@ def parse_selector(selector: str) -> Position:
     try:
         number = int(value)
     except ValueError:
-        raise RefusedError(ARGUMENT_ERROR, f"{value!r} in the filter is no number") from None
+        raise RefusedError(ARGUMENT_ERROR, f"{value!r} in the filter is not a number") from None
     return Position(field, number, inclusive=match["operator"] == ">=")

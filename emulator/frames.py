@@ -65,7 +65,7 @@ class Frame:
     """A frame as received.
 
     `code` is that of its performative, None for a heartbeat, a SASL frame, a protocol
-    header and what is no frame at all.
+    header and bytes that are not a frame.
     """
 
     raw: bytes
@@ -86,7 +86,7 @@ def message_format(transfer: Frame) -> int | None:
 
 
 class FrameSplitter:
-    """Cuts the incoming stream of bytes into frames, whatever pieces it arrives in."""
+    """Cuts the incoming stream of bytes into frames; it may arrive in any pieces."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -108,7 +108,7 @@ class FrameSplitter:
             return _HEADER_SIZE
         size: int = _UINT32.unpack_from(self._buffer, start)[0]
         if not _HEADER_SIZE <= size <= MAX_FRAME_SIZE:
-            # No frame that may be sent here: proton gets it as it is and closes the connection.
+            # This frame is not allowed here: proton gets it unchanged and closes the connection.
             return len(self._buffer) - start
         return size
 
@@ -141,7 +141,7 @@ def _frame(header: bytes, body: bytes) -> bytes:
 
 
 class FramePadder:
-    """Pads the performatives in the outgoing stream of bytes, whatever pieces it comes in.
+    """Pads the performatives in the outgoing stream of bytes, which may come in any pieces.
 
     The payload of a transfer goes through as views of the given pieces, without a copy.
     """

@@ -1,4 +1,4 @@
-"""What is at the service's end of a link: a partition read, a hub written to, a request node."""
+"""The service's end of a link: a partition read, a hub written to, a request node."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class HubWriter:
         if delivery.pending > limit:
             text = f"The received message exceeds the limit ({limit} bytes) allowed on the link."
             raise RefusedError(MESSAGE_SIZE_EXCEEDED, text)
-        # Only the first transfer of a delivery has to tell the format (AMQP part 2.7.5).
+        # Only the first transfer of a delivery has to give the format (AMQP part 2.7.5).
         self._format = self._format if message_format is None else message_format
         if not delivery.partial:
             self._complete(delivery)
@@ -192,7 +192,7 @@ class RequestSink:
         try:
             request.decode(encoded)
         except MessageException as error:
-            raise RefusedError(DECODE_ERROR, f"the request is no message: {error}") from error
+            raise RefusedError(DECODE_ERROR, f"the request is not a message: {error}") from error
         self._answer(request)
 
     def _answer(self, request: Message) -> None:

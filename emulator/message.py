@@ -1,6 +1,6 @@
-"""Messages as bytes: taken apart where they arrive, stamped once where they are kept.
+"""Messages as bytes: parsed on arrival, encoded once for the partition.
 
-A message is a row of sections (AMQP 1.0 specification, part 3.2). The emulator
+A message is a sequence of sections (AMQP 1.0 specification, part 3.2). The emulator
 replaces one of them, the message annotations, by the sender's plus its own
 (sequence number, offset, time), and leaves all others as they came.
 """
@@ -68,7 +68,7 @@ class StoredEvent:
 
 
 def of_body(body: bytes, partition_key: str | None = None) -> Message:
-    """Make a message of nothing but a body, and a partition key where given."""
+    """Make a message that has only a body, and a partition key where given."""
     rest = (bytes((0x00, 0x53, _DATA)) + amqp.binary_prefix(len(body)), body)
     if partition_key is None:
         return Message(rest)
@@ -81,7 +81,7 @@ def _sections(encoded: memoryview) -> Iterator[tuple[int, memoryview]]:
     while start < len(encoded):
         code, _ = amqp.descriptor(encoded, start)
         if not _HEADER <= code <= _LAST_SECTION:
-            raise amqp.malformed(f"0x{code:02x} is no section of a message")
+            raise amqp.malformed(f"0x{code:02x} is not a section of a message")
         end = amqp.skip(encoded, start)
         yield code, encoded[start:end]
         start = end
@@ -91,7 +91,7 @@ def parse(encoded: bytes | memoryview, batch_key: bytes | None = None) -> Messag
     """Take an encoded message apart.
 
     `batch_key` is the encoded partition key of the batch it comes from, if any. Raises
-    RefusedError where the bytes are no message.
+    RefusedError where the bytes are not a message.
     """
     header = b""
     annotations: tuple[bytes, ...] = ()
@@ -111,7 +111,7 @@ def parse(encoded: bytes | memoryview, batch_key: bytes | None = None) -> Messag
 
 
 def _content(key: bytes) -> bytes | None:
-    """Return the bytes to route by: the service ignores keys that are no text, null included."""
+    """Return the bytes to route by: the service ignores keys that are not text, null included."""
     return amqp.decode_bytes(key) if amqp.is_text(key) else None
 
 

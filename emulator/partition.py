@@ -1,4 +1,4 @@
-"""One partition: a log of events that knows where each position is. No I/O.
+"""One partition: a log of events, and where each position is in it. No I/O.
 
 Not safe for threads by itself: the broker's lock guards it.
 """
@@ -26,7 +26,7 @@ class Partition:
     """The events of one partition that are still kept, oldest first.
 
     Each event is held once, as the bytes that go to every reader. `subscribers` are
-    called, from whatever thread has published, after events have been appended.
+    called, in the thread that has published, after events have been appended.
     """
 
     def __init__(self, hub: str, partition_id: str) -> None:
@@ -35,7 +35,7 @@ class Partition:
         self.subscribers: set[Callable[[], None]] = set()
         self.size_bytes = 0
         self._events: list[StoredEvent] = []
-        self._dropped = 0  # so many at the beginning of the list are gone
+        self._dropped = 0  # number of events at the beginning of the list that are gone
         self._next_sequence_number = 0
         self._next_offset = 0
         self._last: StoredEvent | None = None

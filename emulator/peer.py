@@ -61,7 +61,7 @@ class Peer:
         self._woken.set()
 
     def reads(self, hub: str | None, partition: str | None) -> bool:
-        """Tell whether a receiver on such a partition is open; None stands for any."""
+        """Return whether a receiver on such a partition is open; None means any."""
         readers = self.connection.readers
         return any(reader.receiver.partition.matches(hub, partition) for reader in readers)
 
@@ -73,7 +73,7 @@ class Peer:
         self.connection.abandon()
 
     async def run(self) -> None:
-        """Pump bytes until one of the sides is done."""
+        """Move bytes until one of the sides is done."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -90,7 +90,7 @@ class Peer:
                 self.connection.receive(bytes(data))
                 self._woken.set()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone, in whatever way
+            pass  # the client has closed the connection, or it broke
         self._scope.cancel()
 
     async def _write(self) -> None:

@@ -77,7 +77,7 @@ class Receivers:
         others.append(new)
 
     def discard(self, receiver: Receiver) -> None:
-        """Forget a receiver whose link is gone; one that was displaced already is no error."""
+        """Forget a receiver whose link is gone; one that was displaced already is not an error."""
         others = self._open.get((receiver.partition, receiver.group.lower()), [])
         if receiver in others:
             others.remove(receiver)

@@ -1,4 +1,4 @@
-"""The request nodes: `$cbs` takes tokens, `$management` tells about hubs and partitions.
+"""The request nodes: `$cbs` takes tokens, `$management` describes hubs and partitions.
 
 Names of operations, properties and fields as in the SDKs: azure-eventhub,
 `_client_base.py` and `_pyamqp/cbs.py`; OASIS "AMQP Claims-based Security".
@@ -38,7 +38,7 @@ class Reply:
     def properties(self) -> dict[str, object]:
         """Return the application properties of the message that carries this reply."""
         code = int32(self.status)
-        # The two nodes spell these differently, and so do the clients of each: say both.
+        # The two nodes spell these differently, and so do the clients of each: both are sent.
         properties: dict[str, object] = {
             "status-code": code,
             "statusCode": code,

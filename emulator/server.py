@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Emulator:
-    """A running emulator: where it listens, and the handles to look at it and to break it."""
+    """A running emulator: its address, its state, and what `Faults` acts on."""
 
     def __init__(self, service: Service, nursery: trio.Nursery, reservation: socket.socket) -> None:
         self.service = service
@@ -27,7 +27,7 @@ class Emulator:
         self._nursery = nursery
         self._accepting: trio.CancelScope | None = None
         self._listener: trio.SocketListener | None = None
-        # Bound but not listening, it keeps the port while nobody is to be let in.
+        # Bound but not listening, it keeps the port while connections are refused.
         self.host: str = reservation.getsockname()[0]
         self.port: int = reservation.getsockname()[1]
         self.loop = LoopThread()

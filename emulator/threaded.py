@@ -1,4 +1,4 @@
-"""An emulator in a thread of its own, for callers that are not trio."""
+"""An emulator in its own thread, for callers that do not run in trio."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ThreadedEmulator:
             trio.run(self._main)
         except Exception as error:
             if self._started.done():
-                raise  # past the start it is a defect: the thread's excepthook tells
+                raise  # after the start it is a defect: the thread's excepthook reports it
             self._started.set_exception(error)
 
     async def _main(self) -> None:
@@ -110,7 +110,7 @@ class ThreadedEmulator:
 
     @property
     def faults(self) -> Faults:
-        """The handle to break it."""
+        """Its faults."""
         return Faults(self.emulator)
 
     def counters(self) -> Counters:

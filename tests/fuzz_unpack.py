@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["aks_audit"]):
     from aks_audit.audit.unpack import unpack
     from aks_audit.model import FAULTS
 
-from testkit.falco.rules import Accepted, judge
+from testkit.falco.rules import Accepted, apply_rules
 from testkit.streams.stream import Stream
 from tests.hostile import HOSTILE
 
@@ -32,7 +32,7 @@ def check(body: bytes) -> None:
     raws += [annotate(raw, "prod") for raw in raws]
     if not raws:
         return
-    verdicts = judge(b'{"kind":"EventList","items":[' + b",".join(raws) + b"]}")
+    verdicts = apply_rules(b'{"kind":"EventList","items":[' + b",".join(raws) + b"]}")
     assert len(verdicts) == len(raws)
     for verdict in verdicts:
         assert isinstance(verdict, Accepted) or "larger" in verdict.reason, verdict

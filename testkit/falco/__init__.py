@@ -1,7 +1,7 @@
 """A stand-in for Falco's k8saudit webhook, with faults on demand and a memory.
 
-It runs in a trio program (`serve_falco`), beside a test (`ThreadedFalco`), or as a process of its
-own (`python -m testkit.falco`).
+It runs in a trio program (`serve_falco`), beside a test (`ThreadedFalco`), or as a separate
+process (`python -m testkit.falco`).
 """
 
 from testkit.falco.received import Key

@@ -1,4 +1,4 @@
-"""`python -m testkit.falco`: the stand-in for Falco as a process of its own."""
+"""`python -m testkit.falco`: the stand-in for Falco as a separate process."""
 
 import json
 import signal
@@ -51,7 +51,7 @@ async def _run(
 @click.option("--port", default=9765, show_default=True, help="0 takes a free port")
 @click.option("--path", default="/k8s-audit", show_default=True)
 @click.option("--latency-ms", default=0.0, show_default=True, help="added to every answer")
-@click.option("--no-judge", is_flag=True, help="count bytes and items only")
+@click.option("--count-only", is_flag=True, help="do not look at the events")
 @click.option("--script", default="", help="faults for the first requests, as '503*3 close'")
 @click.option("--stats-file", type=click.Path(path_type=Path), help="keep the counts here, as JSON")
 def main(
@@ -60,12 +60,12 @@ def main(
     port: int,
     path: str,
     latency_ms: float,
-    no_judge: bool,
+    count_only: bool,
     script: str,
     stats_file: Path | None,
 ) -> None:
     """Stand in for Falco's k8saudit webhook until SIGINT or SIGTERM."""
-    settings = Settings(path=path, latency_ms=latency_ms, judge=not no_judge)
+    settings = Settings(path=path, latency_ms=latency_ms, count_only=count_only)
     trio.run(_run, host, port, settings, script, stats_file)
 
 

@@ -1,8 +1,8 @@
-"""The ways in which an endpoint can be sick, as a script that the stand-in follows.
+"""The faults of an endpoint, as a script that the stand-in follows.
 
 A fault is planned for the next requests, in order, a number of times or until it is cleared. A
-rule rejects each body that contains a marker, whatever else is planned: the poison event. Planning
-is thread-safe: a test plans from its own thread what the server does in another.
+rule rejects each body that contains a marker, the poison event, even while a fault is planned.
+Planning is thread-safe: a test plans in its thread what the server does in another.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
-GARBAGE = b"\x16\x03\x01 this is no HTTP \x00\xff\r\n\r\n"
+GARBAGE = b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n"
 
 
 class Kind(StrEnum):
@@ -30,12 +30,12 @@ class Kind(StrEnum):
     TRICKLE = auto()
     """The answer comes byte by byte, over that many seconds."""
     GARBAGE = auto()
-    """The answer is no HTTP."""
+    """The answer is not HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One planned misbehaviour; `taken` says whether the events are received all the same."""
+    """One planned fault; `taken` says whether the events are received in spite of it."""
 
     kind: Kind
     status: int = 200
@@ -58,7 +58,7 @@ _WORD = re.compile(r"(?P<name>[a-z]+|\d{3})(?::(?P<value>[\d.]+))?(?:\*(?P<times
 
 
 class Faults:
-    """The script of misbehaviour, empty at first."""
+    """The script of faults, empty at first."""
 
     def __init__(self, *, latency_ms: float = 0.0) -> None:
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Faults:
         """How long every answer waits, from the moment the body has been read."""
 
     def plan(self, fault: Fault, times: int | None = 1) -> None:
-        """Add a fault behind those already planned; None stands for "until cleared"."""
+        """Add a fault after those already planned; None means "until cleared"."""
         with self._lock:
             self._planned.append(_Planned(fault, times))
 
@@ -108,7 +108,7 @@ class Faults:
         self.plan(Fault(Kind.TRICKLE, seconds=seconds, taken=taken), times)
 
     def garbage(self, times: int | None = 1, *, data: bytes = GARBAGE, taken: bool = False) -> None:
-        """Answer with bytes that are no HTTP, then close."""
+        """Answer with bytes that are not HTTP, then close."""
         self.plan(Fault(Kind.GARBAGE, data=data, taken=taken), times)
 
     def reject(self, marker: bytes | str, status: int = 400) -> None:
@@ -128,7 +128,7 @@ class Faults:
             self.plan(fault, times)
 
     def clear(self) -> None:
-        """Be healthy again: forget what is planned and every poison; the latency stays."""
+        """Remove all planned faults and all markers; the latency stays."""
         with self._lock:
             self._planned.clear()
             self._poison.clear()
@@ -140,7 +140,7 @@ class Faults:
             return bool(self._planned)
 
     def next(self) -> Fault:
-        """Take what is planned for the request that has just begun."""
+        """Return the fault that is planned for the request that has just begun."""
         with self._lock:
             if not self._planned:
                 return HEALTHY

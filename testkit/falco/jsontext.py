@@ -1,10 +1,10 @@
-"""Where JSON as Falco's parser takes it differs from JSON as msgspec takes it. Pure."""
+"""Where Falco's parser and msgspec differ in the JSON that they accept. Pure."""
 
 import re
 from collections.abc import Iterable
 
 MAX_DEPTH = 300
-"""valyala/fastjson's `MaxDepth`; a scalar counts as a level of its own."""
+"""valyala/fastjson's `MaxDepth`; a scalar counts as one more level."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s{}\[\]",:]+', re.DOTALL)
 _ESCAPE = re.compile(
@@ -28,7 +28,7 @@ def depth(text: bytes) -> int:
 
 
 def may_be_deep(text: bytes) -> bool:
-    """Tell cheaply whether the depth of an event deserves to be counted."""
+    """Return whether the depth of an event has to be counted; much cheaper than counting."""
     return text.count(b"{") + text.count(b"[") > MAX_DEPTH - 10
 
 
@@ -41,7 +41,7 @@ def mend_surrogates(text: bytes) -> bytes:
 
 
 def originals(items: Iterable[bytes], mended: bytes, text: bytes) -> list[bytes]:
-    """Find what the items of a mended text were in the text as it came."""
+    """Find the original bytes of the items of a mended text."""
     found, at = [], 0
     for item in items:
         at = mended.index(item, at)

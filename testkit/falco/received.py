@@ -1,4 +1,4 @@
-"""The memory of the stand-in: what it has been sent, and what it made of it."""
+"""The memory of the stand-in: what was sent to it, and what Falco would do with that."""
 
 import threading
 from collections import Counter
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from testkit.falco.rules import Accepted, Dropped, count_items, judge
+from testkit.falco.rules import Accepted, Dropped, apply_rules, count_items
 
 Key = tuple[str, str]
-"""`(auditID, stage)`: one request passes several stages, each an event of its own."""
+"""`(auditID, stage)`: one request passes several stages, and each is a separate event."""
 
 _EXCERPT = 300
 
@@ -17,8 +17,8 @@ _EXCERPT = 300
 class Received:
     """Counts of everything, and on request the bytes; all of it may be read from any thread."""
 
-    def __init__(self, *, judging: bool, keep_bytes: bool) -> None:
-        self._judging = judging
+    def __init__(self, *, count_only: bool, keep_bytes: bool) -> None:
+        self._count_only = count_only
         self._keep_bytes = keep_bytes
         self._changed = threading.Condition()
         self._receipts: dict[Key, int] = {}
@@ -29,9 +29,9 @@ class Received:
         self._batches: Counter[int] = Counter()
         self._answers: Counter[int] = Counter()
         self.count = 0
-        """Events accepted, duplicates included; with judging off, the items seen."""
+        """Events accepted, duplicates included; if they are only counted, the items seen."""
         self.requests = 0
-        """Requests whose head came in, whatever became of them."""
+        """Requests whose head came in, with every outcome."""
         self.taken_bodies = 0
         self.taken_bytes = 0
         self.connections = 0
@@ -44,7 +44,7 @@ class Received:
     @property
     def duplicates(self) -> int:
         """How many events were accepted again."""
-        return self.count - len(self._receipts) if self._judging else 0
+        return 0 if self._count_only else self.count - len(self._receipts)
 
     @property
     def receipts(self) -> dict[Key, int]:
@@ -60,7 +60,7 @@ class Received:
 
     @property
     def dropped(self) -> list[Dropped]:
-        """Everything that was answered with 200 and thrown away, with the first of its bytes."""
+        """Everything that was answered with 200 and dropped, with the first of its bytes."""
         with self._changed:
             return self._dropped.copy()
 
@@ -91,8 +91,8 @@ class Received:
     @property
     def events(self) -> dict[Key, bytes]:
         """The exact bytes of each accepted event (the last ones that came), if they are kept."""
-        judged = (verdict for body in self.bodies for verdict in judge(body))
-        return {verdict.key: verdict.raw for verdict in judged if isinstance(verdict, Accepted)}
+        outcomes = (outcome for body in self.bodies for outcome in apply_rules(body))
+        return {outcome.key: outcome.raw for outcome in outcomes if isinstance(outcome, Accepted)}
 
     def note_connection(self) -> None:
         """Count a connection."""
@@ -114,28 +114,28 @@ class Received:
 
     def take(self, body: bytes, head: Mapping[str, str]) -> None:
         """Record a body that is accepted; what it holds does not change the answer."""
-        verdicts = judge(body) if self._judging else []
+        outcomes = [] if self._count_only else apply_rules(body)
         with self._changed:
             self.taken_bodies += 1
             self.taken_bytes += len(body)
             if self._keep_bytes:
                 self._bodies.append(body)
                 self._heads.append(head)
-            if self._judging:
-                self._batches[len(verdicts)] += 1
-                self._take_verdicts(verdicts)
-            else:
+            if self._count_only:
                 self.count += count_items(body)
+            else:
+                self._batches[len(outcomes)] += 1
+                self._take_outcomes(outcomes)
             self._changed.notify_all()
 
-    def _take_verdicts(self, verdicts: list[Accepted | Dropped]) -> None:
+    def _take_outcomes(self, outcomes: list[Accepted | Dropped]) -> None:
         now = monotonic()
-        for verdict in verdicts:
-            if isinstance(verdict, Dropped):
-                excerpt = verdict.data[:_EXCERPT]
-                self._dropped.append(Dropped(verdict.reason, excerpt, verdict.whole_body))
+        for outcome in outcomes:
+            if isinstance(outcome, Dropped):
+                excerpt = outcome.data[:_EXCERPT]
+                self._dropped.append(Dropped(outcome.reason, excerpt, outcome.whole_body))
                 continue
-            key = verdict.audit_id, verdict.stage
+            key = outcome.audit_id, outcome.stage
             times = self._receipts.get(key, 0)
             self._receipts[key] = times + 1
             self.count += 1

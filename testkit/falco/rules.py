@@ -1,4 +1,4 @@
-"""What Falco's k8saudit webhook makes of a body it has accepted: pure, no I/O.
+"""What Falco's k8saudit plugin does with a body that it has accepted. Pure, without I/O.
 
 The rules are those of falcosecurity/plugins, `plugins/k8saudit/pkg/k8saudit/source.go`
 (`ParseAuditEventsJSON`, `parseSingleAuditEventJSON`) over the parser valyala/fastjson. The
@@ -25,12 +25,12 @@ _RFC3339 = re.compile(
     r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
-"""As Go's `time.Parse(time.RFC3339Nano, …)` takes it: upper-case T and Z, a colon in the offset."""
+"""As Go's `time.Parse(time.RFC3339Nano, …)` accepts it: upper-case T and Z, colon in the offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An event that Falco would hand to its rules."""
+    """An event that Falco would check against its rules."""
 
     audit_id: str
     stage: str
@@ -44,7 +44,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something that was answered with 200 and then thrown away."""
+    """Something that was answered with 200 and then dropped."""
 
     reason: str
     data: bytes
@@ -52,7 +52,7 @@ class Dropped:
 
 
 class _Unrecognised(Exception):  # noqa: N818 - control flow inside this module, not an error of it
-    """A value that is no Event, EventList or array: it takes the whole body with it."""
+    """A value that is not an Event, EventList or array: the whole body is dropped."""
 
 
 class _TooDeep(Exception):  # noqa: N818 - as above
@@ -72,7 +72,7 @@ class _Item(msgspec.Struct, gc=False):
 
 
 class _LooseItem(msgspec.Struct, gc=False):
-    """An item of which some field has an unexpected type."""
+    """An item with a field of an unexpected type."""
 
     kind: Any = None
     stage_timestamp: Any = msgspec.field(name="stageTimestamp", default=None)
@@ -86,11 +86,11 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 _decode_loose_item = msgspec.json.Decoder(_LooseItem).decode
 
 
-def judge(body: bytes) -> list[Accepted | Dropped]:
-    """Say what becomes of each event of a body, in order."""
+def apply_rules(body: bytes) -> list[Accepted | Dropped]:
+    """Return what Falco does with each event of a body, in order."""
     try:
         body.decode()
-        return [_judge_item(parsed, raw) for parsed, raw in _read_items(body)]
+        return [_apply_to_item(parsed, raw) for parsed, raw in _read_items(body)]
     except _Unrecognised as error:
         return [Dropped(str(error), body, whole_body=True)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _TooDeep) as error:
@@ -106,7 +106,7 @@ def count_items(body: bytes) -> int:
 
 
 def _read_items(body: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Find the items of a body: each as it is to be parsed, and as it came."""
+    """Find the items of a body: each as it is to be parsed, and as it arrived."""
     try:
         mended = body
         items = [bytes(item) for item in _items(body)]
@@ -143,17 +143,17 @@ def _check_depth(body: bytes) -> None:
         raise _TooDeep(f"nested {levels} levels deep, more than {MAX_DEPTH}")
 
 
-def _judge_item(parsed: bytes, raw: bytes) -> Accepted | Dropped:
+def _apply_to_item(parsed: bytes, raw: bytes) -> Accepted | Dropped:
     try:
         item = _decode_item(parsed)
     except msgspec.ValidationError:
-        return _judge_odd_item(parsed, raw)
+        return _apply_to_odd_item(parsed, raw)
     problem = _problem(item.kind, item.stage_timestamp, len(raw))
     return Dropped(problem, raw) if problem else Accepted(item.audit_id, item.stage, raw)
 
 
-def _judge_odd_item(parsed: bytes, raw: bytes) -> Accepted | Dropped:
-    """Judge an item the fast way does not fit: Falco asks for the type of two fields only."""
+def _apply_to_odd_item(parsed: bytes, raw: bytes) -> Accepted | Dropped:
+    """Decode an item that has unexpected types: Falco checks the type of two fields only."""
     try:
         item = _decode_loose_item(parsed)
     except msgspec.ValidationError:

@@ -26,7 +26,7 @@ class Falco:
         self._refused = trio.Event()
         self._reopened = trio.Event()
         self.url = f"http://{self._host}:{self.port}{settings.path}"
-        self.received = Received(judging=settings.judge, keep_bytes=settings.keep_bytes)
+        self.received = Received(count_only=settings.count_only, keep_bytes=settings.keep_bytes)
         self.faults = Faults(latency_ms=settings.latency_ms)
 
     async def refuse(self) -> None:

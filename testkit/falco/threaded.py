@@ -1,4 +1,4 @@
-"""The stand-in on a thread of its own, beside a test or a demo that is not trio's."""
+"""The stand-in in its own thread, for a test or a demo that does not run in trio."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ from testkit.falco.webhook import Settings
 
 
 class ThreadedFalco:
-    """A stand-in on a thread of its own, for code that is not trio's; every method may block."""
+    """A stand-in in its own thread, for code that does not run in trio; every method may block."""
 
     def __init__(
         self, *, host: str = "127.0.0.1", port: int = 0, settings: Settings | None = None
@@ -56,12 +56,12 @@ class ThreadedFalco:
 
     @property
     def received(self) -> Received:
-        """Everything that it was sent."""
+        """Everything that was sent to it."""
         return self._falco.received
 
     @property
     def faults(self) -> Faults:
-        """What it shall do wrong."""
+        """The faults that it follows."""
         return self._falco.faults
 
     @property
@@ -76,7 +76,7 @@ class ThreadedFalco:
 
     @property
     def bodies(self) -> list[bytes]:
-        """The taken bodies, exactly as they came."""
+        """The taken bodies, exactly as they arrived."""
         return self.received.bodies
 
     @property
@@ -86,7 +86,7 @@ class ThreadedFalco:
 
     @property
     def dropped(self) -> list[Dropped]:
-        """What was answered with 200 and thrown away, with the reason."""
+        """What was answered with 200 and dropped, with the reason."""
         return self.received.dropped
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float = 180.0) -> bool:
@@ -103,7 +103,7 @@ class ThreadedFalco:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse connections for the time of a with block."""
+        """Refuse connections during a with block."""
         self.refuse()
         try:
             yield

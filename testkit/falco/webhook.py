@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection of the stand-in: h11 for the protocol, the fault script for the rest.
 
-Raw sockets instead of a framework, because a sick endpoint also closes in the middle of a
-request, answers garbage, or never.
+It uses raw sockets and not a framework, because an endpoint that fails may also close in the
+middle of a request, answer with garbage, or never answer.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ _Event = h11.Event | type[h11.PAUSED]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the endpoint is like when it is well."""
+    """How the endpoint behaves without a fault."""
 
     path: str = "/k8s-audit"
     max_body_bytes: int = 12 * 1024 * 1024
     """The plugin's default `webhookMaxBatchSize`."""
     latency_ms: float = 0.0
-    judge: bool = True
-    """Whether each event is looked at; otherwise bytes and items are only counted."""
+    count_only: bool = False
+    """Whether bytes and items are only counted, and Falco's rules not applied to each event."""
     keep_bytes: bool = False
     """Whether bodies and header fields are kept as they came."""
 
@@ -40,7 +40,7 @@ class _Answer:
     text: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     last: bool = False
-    """Whether the connection ends with it."""
+    """Whether the connection is closed after it."""
 
 
 class _TooLargeError(Exception):
@@ -48,7 +48,7 @@ class _TooLargeError(Exception):
 
 
 class _CutError(Exception):
-    """The connection is to end here and now, by plan."""
+    """The connection is to be closed now, because a fault says so."""
 
 
 async def serve_connection(
@@ -63,11 +63,11 @@ async def serve_connection(
                 pass
             await connection.linger()
         except (trio.BrokenResourceError, _CutError):
-            return  # either the client has gone, or the plan says that the server has
+            return  # the client has closed the connection, or a fault has
 
 
 class _Connection:
-    """The bytes of one client, as h11 sees them."""
+    """One client: h11 on its socket."""
 
     def __init__(
         self, stream: trio.SocketStream, settings: Settings, faults: Faults, received: Received
@@ -96,7 +96,7 @@ class _Connection:
         return True
 
     async def linger(self) -> None:
-        """Let the client read the last answer: a close with unread bytes would reset it away."""
+        """Let the client read the last answer: a close with unread bytes is a reset."""
         await self._stream.send_eof()
         with trio.move_on_after(_LINGER_SECONDS):
             await self._until_gone()
@@ -152,7 +152,7 @@ class _Connection:
         return None
 
     async def _refuse(self, request: h11.Request, answer: _Answer) -> bool:
-        """Read the body away, so that the connection stays usable, and answer."""
+        """Read and ignore the body, so that the connection stays usable, and answer."""
         last = self._http.they_are_waiting_for_100_continue
         try:
             if not last:

@@ -1,4 +1,4 @@
-"""What was published against what arrived."""
+"""Compares what was published with what arrived."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ class Accounting:
 
     @property
     def unexpected(self) -> set[Key]:
-        """The audit events that arrived, and were never published."""
+        """The audit events that arrived and were never published."""
         return self._falco.receipts.keys() - self.published.keys()
 
     @property
@@ -45,7 +45,7 @@ class Accounting:
         self._falco.wait_for(self.complete, timeout_s)
 
     def check(self, *, duplicates_at_most: int = 0) -> None:
-        """Assert that nothing was lost, made up or thrown away by Falco, and little came twice."""
+        """Assert that nothing was lost, added or dropped by Falco, and that few came twice."""
         assert not self.lost
         assert not self.unexpected
         assert not self._falco.dropped

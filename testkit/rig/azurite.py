@@ -40,9 +40,9 @@ class Azurite:
 
     @staticmethod
     def missing() -> str | None:
-        """Return why there is none, or None if there is one."""
+        """Return why it cannot be run, or None if it can."""
         if shutil.which("node") is None:
-            return "node is not here, which Azurite runs on"
+            return "node is missing, which Azurite runs on"
         if not _SCRIPT.exists():
             return "Azurite is not installed: make azurite"
         return None
@@ -58,15 +58,15 @@ def run_azurite(directory: Path) -> Iterator[Azurite]:
             yield Azurite(_port_of(process))
         finally:
             process.terminate()
-            # It may still have something to say, and must not wait for a reader.
+            # It may still write output, and must not block because nobody reads it.
             process.communicate()
 
 
 def _port_of(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
-    said = []
+    output = []
     for line in process.stdout:
-        said.append(line)
+        output.append(line)
         if match := _LISTENS.search(line):
             return int(match[1])
-    raise RuntimeError(f"Azurite did not start: {''.join(said)}")
+    raise RuntimeError(f"Azurite did not start: {''.join(output)}")

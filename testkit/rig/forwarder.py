@@ -76,7 +76,7 @@ class Forwarder:
             print(f"--- log of the forwarder, process {self.pid} ---", *self._text, sep="\n")
 
     def close(self) -> None:
-        """Kill it if it still runs, and let go of its log."""
+        """Kill it if it still runs, and close its log."""
         self.kill()
         self._read_on.set()
         self._reader.join()
@@ -119,7 +119,7 @@ class Forwarder:
             return "\n".join(self._text)
 
     def stray(self) -> list[str]:
-        """Return what it wrote to standard error that is no log line."""
+        """Return what it wrote to standard error that is not a log line."""
         return [text for text in self.text.splitlines() if _parse(text) is None]
 
     def log(self, msg: str | None = None, **fields: object) -> list[Line]:

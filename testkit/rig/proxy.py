@@ -1,4 +1,4 @@
-"""A TCP relay that can break what stands behind it: a store that goes away and comes back."""
+"""A TCP relay that can refuse connections: a store that becomes unreachable and comes back."""
 
 import socket
 import threading
@@ -45,7 +45,7 @@ class Proxy:
             listener, self._listener = self._listener, None
             cut, self._open = self._open, set()
         if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
             listener.close()
         for each in cut:
             with suppress(OSError):
@@ -59,7 +59,7 @@ class Proxy:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse connections for the time of a with block."""
+        """Refuse connections during a with block."""
         self.refuse()
         try:
             yield

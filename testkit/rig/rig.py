@@ -24,11 +24,11 @@ _SETTINGS = {
     "POSTRETRYINCREMENTALDELAY": "20",
     "LOGFORMAT": "json",
 }
-"""What a test wants to differ from the defaults; each may be given otherwise."""
+"""Where the tests differ from the defaults; a test may give each of them another value."""
 
 
 class Rig:
-    """All but the forwarders."""
+    """Everything but the forwarders."""
 
     def __init__(self, emulator: ThreadedEmulator, falco: ThreadedFalco, store: Store) -> None:
         self.emulator = emulator
@@ -70,7 +70,7 @@ class Rig:
         return taken
 
     def publish(self, hub_events: Iterable[Published]) -> list[Published]:
-        """Put hub events into the hub and on the account."""
+        """Put hub events into the hub, and expect their audit events."""
         taken = self._note(hub_events)
         for each in taken:
             self.emulator.broker.publish(HUB, str(each.partition), [each.body])
@@ -88,11 +88,11 @@ class Rig:
         return self.store.checkpoints(self.namespace, HUB, GROUP)
 
     def owners(self) -> dict[str, str]:
-        """Return who owns each partition; "" is nobody any more."""
+        """Return who owns each partition; "" if it was released."""
         return self.store.owners(self.namespace, HUB, GROUP)
 
     def release_owners(self) -> None:
-        """Spare a test the minute for which the partitions of a killed forwarder stay its own."""
+        """Release the partitions of a killed forwarder, which would stay its own for a minute."""
         self.store.release_owners(self.namespace, HUB, GROUP)
 
     def behind_checkpoints(self) -> int:
@@ -118,7 +118,7 @@ class Rig:
         eventually(lambda: self.checkpoints() == expected, f"checkpoints at {expected}")
 
     def wait_for_first_claims(self) -> None:
-        """Wait until each partition has a checkpoint of whatever position."""
+        """Wait until each partition has a checkpoint at any position."""
         eventually(lambda: len(self.checkpoints()) == self.partitions, "the first checkpoints")
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint stores: how a forwarder is told of one, and how a test looks into it."""
+"""The checkpoint stores: how a forwarder is configured to use one, and how a test reads it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from aks_audit.checkpoints.sqlite import SqliteStore
 
 @dataclass(frozen=True)
 class Store:
-    """A checkpoint store of a test's own, empty at first."""
+    """A checkpoint store for one test, empty at first."""
 
     environment: Mapping[str, str]
-    """What makes a forwarder use it."""
+    """The settings with which a forwarder uses it."""
     sdk: CheckpointStore
 
     create: Callable[[], object] = lambda: None
@@ -35,19 +35,19 @@ class Store:
         return {each["partition_id"]: each["owner_id"] or "" for each in found}
 
     def release_owners(self, namespace: str, hub: str, group: str) -> None:
-        """Take all partitions away from owners that cannot do so: killed ones."""
+        """Release all partitions for owners that cannot do it themselves: killed ones."""
         found: Any = self.sdk.list_ownership(namespace, hub, group)
         self.sdk.claim_ownership([{**each, "owner_id": ""} for each in found])
 
 
 def sqlite_store(directory: Path) -> Store:
-    """Return a store in a file of its own."""
+    """Return a store in a new file."""
     file = directory / f"checkpoints-{uuid4().hex}.sqlite"
     return Store({"CHECKPOINTFILE": str(file)}, SqliteStore(file))
 
 
 def blob_store(connection_string: str, *, create: bool = True) -> Store:
-    """Return a store in a container of its own, which is there unless told otherwise."""
+    """Return a store in a new container, which exists unless `create` is false."""
     container = f"checkpoints-{uuid4().hex}"
     sdk = BlobCheckpointStore.from_connection_string(connection_string, container)
     environment = {

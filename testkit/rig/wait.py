@@ -1,4 +1,4 @@
-"""Waiting for what cannot wake us: another process, a page, a store."""
+"""Waiting for what cannot notify a test: another process, a page, a store."""
 
 import time
 from collections.abc import Callable

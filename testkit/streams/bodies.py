@@ -11,10 +11,10 @@ _STAGE = "ResponseComplete"
 def audit_bodies(
     name: str, count: int, *, records: int = 1, partitions: int = 1, padding: int = 0
 ) -> Iterator[Published]:
-    """Yield so many hub events, over the partitions in turn, with audit events named after it.
+    """Yield `count` hub events, over the partitions in turn, whose audit events begin with `name`.
 
-    Ids are `<name>-<hub event>-<record>`; the padding makes each audit event longer by so
-    many bytes.
+    Ids are `<name>-<hub event>-<record>`; `padding` makes each audit event that many
+    bytes longer.
     """
     for number in range(count):
         ids = [f"{name}-{number}-{record}" for record in range(records)]

@@ -17,7 +17,7 @@ _TICKS_PER_SECOND = 20
 
 @dataclass(slots=True)
 class Progress:
-    """How far the publisher has come."""
+    """How much the publisher has sent."""
 
     hub_events: int = 0
     audit_events: int = 0
@@ -41,7 +41,7 @@ async def publish(
             await trio.to_thread.run_sync(send, producer, part)
             done.hub_events += len(part)
             done.audit_events += sum(len(published.audit) for published in part)
-            # The first sends also open the links, which is not to be caught up with in a burst.
+            # The first sends also open the links, and this delay is not made up for by a burst.
             start = start or trio.current_time()
             await trio.sleep_until(start + tick / _TICKS_PER_SECOND)
     done.finished = True

@@ -21,18 +21,18 @@ Key = tuple[str, str]
 _START = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
 _SHAPE_WEIGHTS = list(accumulate(shape.weight for shape in SHAPES))
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""Of which Kubernetes makes the random ends of names (`k8s.io/apimachinery`, `util/rand`)."""
+"""The characters of random name endings in Kubernetes (`k8s.io/apimachinery`, `util/rand`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of an envelope, and what is to become of it: delivered once, or skipped."""
+    """One record of an envelope, and what is expected: delivered once, or skipped."""
 
     text: str
     audit: Key | None = None
-    noise: str | None = None
+    not_audit: str | None = None
     cluster: str = ""
-    """Of an audit event, the cluster that it is of."""
+    """Of an audit event, its cluster."""
     cut: bool = False
     """Whether the audit event comes cut, so that it is to be rebuilt."""
     copy: bool = False
@@ -100,7 +100,7 @@ def make_cluster(number: int, rng: random.Random) -> Cluster:
 
 @dataclass(slots=True)
 class Scene:
-    """What the makers of records share: chance, time, and the cluster that the body is of."""
+    """What the makers of records share: random numbers, time, and the cluster of the body."""
 
     rng: random.Random
     cluster: Cluster
@@ -112,7 +112,7 @@ class Scene:
     _prefix: str = ""
 
     def time(self) -> tuple[str, str]:
-        """Let a little time pass; return the time to the second and the fraction of it."""
+        """Advance the time a little; return it as seconds and fraction."""
         self._microseconds += self.rng.randrange(20, 900)
         second, fraction = divmod(self._microseconds, 1_000_000)
         if second != self._second:
@@ -149,12 +149,12 @@ class Scene:
             self.templates[(self.cluster.name, *key)] = known
         return known
 
-    def noise(self, kind: str, category: str, log: str | None) -> Record:
-        """Make a record of a log (its JSON), or without one, that is to be skipped."""
+    def not_audit(self, kind: str, category: str, log: str | None) -> Record:
+        """Make a record that is to be skipped, from a log (its JSON) or without one."""
         cluster = self.cluster
         properties = cluster.properties(log) if log is not None else '{"stream":"stderr"}'
         prefix, _ = self.time()
-        return Record(cluster.envelope(category, properties, f"{prefix}.0000000Z"), noise=kind)
+        return Record(cluster.envelope(category, properties, f"{prefix}.0000000Z"), not_audit=kind)
 
 
 Maker = Callable[[Scene], Iterator[Record]]
@@ -208,7 +208,7 @@ _LARGE = tuple(
     (shape, stage)
     for shape in SHAPES
     for stage in shape.stages
-    if len(shape.text(stage).encode()) > CUT_BYTES + 1024  # whatever the placeholders become
+    if len(shape.text(stage).encode()) > CUT_BYTES + 1024  # whatever replaces the placeholders
 )
 _MUTATING = tuple((shape, stage) for shape in SHAPES for stage in shape.stages if shape.mutating)
 

@@ -1,4 +1,4 @@
-"""What goes on in a cluster: the kinds of requests of which audit events are made.
+"""What happens in a cluster: the kinds of requests that audit events report.
 
 The key order is that of kube-apiserver (`audit/v1`, `types.go`). A text is a template: `@id@`,
 `@began@`, `@ended@`, `@name@` and `@rv@` stand for what differs from event to event.

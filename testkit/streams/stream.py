@@ -1,9 +1,9 @@
-"""A believable AKS diagnostic stream, the same for the same seed, with the truth beside it.
+"""A realistic AKS diagnostic stream, the same for the same seed, and what is expected of it.
 
-What is mixed into it has been seen in the wild: other categories in the same hub
+What is mixed into it was seen in real hubs: other categories in the same hub
 (falcosecurity/plugins #1145), audit events under categories that are not theirs (Azure/AKS #4750),
 objects where strings should be and the reverse, audit events cut at 16 KiB (Azure/AKS #4635), the
-same event from kube-audit and from kube-audit-admin, bodies that are cut or no envelope.
+same event from kube-audit and from kube-audit-admin, bodies that are cut or not an envelope.
 """
 
 import random
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from testkit.streams import noise
+from testkit.streams import not_audit
 from testkit.streams.records import (
     Cluster,
     Key,
@@ -32,7 +32,7 @@ from testkit.streams.records import (
 CUT = "cut"
 """The kind of malformed body of which the records before the cut are to be delivered."""
 _CUT_CHARACTERS = 60
-"""What is left of the record that a cut body ends in: less than the way to its log."""
+"""What is left of the record that a cut body ends in: it ends before its log begins."""
 _COPIES_AT_ONCE = 20
 
 _MAX_BODY_CHARACTERS = 600_000
@@ -43,23 +43,23 @@ MIX: tuple[tuple[int, Maker], ...] = (
     (20, audit(log_object)),
     (10, audit(properties_string)),
     (20, audit(log_string, trusted=False)),
-    (100, noise.klog),
-    (15, noise.json_log),
+    (100, not_audit.klog),
+    (15, not_audit.json_log),
     (15, cut_audit),
     (40, doubled),
-    (2, noise.timeless),
-    (2, noise.stump),
-    (3, noise.empty_log),
-    (5, noise.no_log),
-    (2, noise.odd_log),
-    (3, noise.odd_record),
+    (2, not_audit.timeless),
+    (2, not_audit.fragment),
+    (3, not_audit.empty_log),
+    (5, not_audit.no_log),
+    (2, not_audit.odd_log),
+    (3, not_audit.odd_record),
 )
 """The makers of records, each with its weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The body of one hub event, and what a forwarder that loses nothing makes of it."""
+    """The body of one hub event, and what a forwarder that loses nothing does with it."""
 
     body: bytes
     partition: int
@@ -72,14 +72,14 @@ class Published:
     copies: int = 0
     """How many records hold an event that another record holds as well."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """How many records of each kind of noise it holds."""
+    """How many records without an audit event it holds, by kind."""
     malformed: str | None = None
     """Which kind of malformed body this is, if it is one: only one that is cut holds events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """The description of a stream; `bodies` is without end."""
+    """The description of a stream; `bodies` does not end."""
 
     seed: int = 1
     clusters: int = 5
@@ -89,13 +89,13 @@ class Stream:
     malformed: float = 0.01
     """The share of malformed bodies."""
     odd: float = 0.02
-    """The share of bodies that are well-formed, but no plain envelope."""
+    """The share of bodies that are well-formed, but not a plain envelope."""
     shared: float = 0.1
     """The share of bodies with records of more than one cluster."""
     mix: tuple[tuple[int, Maker], ...] = MIX
 
     def bodies(self) -> Iterator[Published]:
-        """Yield one hub event after the other, for ever."""
+        """Yield hub events without end."""
         rng = random.Random(self.seed)
         clusters = [make_cluster(number, rng) for number in range(self.clusters)]
         scene = Scene(rng, clusters[0])
@@ -109,7 +109,7 @@ class Stream:
             partition = rng.randrange(self.partitions)
             if rng.random() < self.malformed:
                 del scene.copies[before:]  # the first ones may be lost with the body
-                yield _spoil(rng, records, partition)
+                yield _malformed(rng, records, partition)
                 continue
             records += scene.copies[: min(before, _COPIES_AT_ONCE)]
             del scene.copies[: min(before, _COPIES_AT_ONCE)]
@@ -127,8 +127,8 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """The sums over a stream."""
+class Expected:
+    """What is expected of a forwarder for a whole stream: the sums over its hub events."""
 
     audit: tuple[Key, ...]
     skipped: Mapping[str, int]
@@ -140,8 +140,8 @@ class Truth:
     body_bytes: int
 
 
-def truth(stream: Iterable[Published]) -> Truth:
-    """Add up what a forwarder should make of these hub events."""
+def expected_of(stream: Iterable[Published]) -> Expected:
+    """Add up what is expected of a forwarder for these hub events."""
     keys: list[Key] = []
     skipped: Counter[str] = Counter()
     malformed: Counter[str] = Counter()
@@ -156,7 +156,7 @@ def truth(stream: Iterable[Published]) -> Truth:
         copies += published.copies
         hub_events += 1
         size += len(published.body)
-    return Truth(
+    return Expected(
         audit=tuple(keys),
         skipped=skipped,
         malformed=malformed,
@@ -178,7 +178,7 @@ def bench_bodies(
     time: str = "2026-03-01T08:00:00.123456Z",
     seed: int = 1,
 ) -> Iterator[Published]:
-    """Yield equal bodies: so many audit events in each, each event of exactly so many bytes.
+    """Yield bodies of one size: `records_per_body` events, each of exactly `event_bytes` bytes.
 
     All stages happened at ``time``; the clusters take turns.
     """
@@ -249,15 +249,15 @@ def _publish(records: Sequence[Record], partition: int, write: Writer = _envelop
         clusters=Counter(record.cluster for record in fresh),
         cut=sum(record.cut for record in records),
         copies=sum(record.copy for record in records),
-        skipped=Counter(record.noise for record in records if record.noise),
+        skipped=Counter(record.not_audit for record in records if record.not_audit),
     )
 
 
-def _spoil(rng: random.Random, records: Sequence[Record], partition: int) -> Published:
-    """Make a malformed body. The records are lost to it, unless it is one that is cut."""
-    kind = rng.choice(sorted((CUT, *noise.BODIES)))
+def _malformed(rng: random.Random, records: Sequence[Record], partition: int) -> Published:
+    """Make a malformed body. It replaces the records, unless it is one that is cut."""
+    kind = rng.choice(sorted((CUT, *not_audit.BODIES)))
     if kind != CUT:
-        return Published(noise.BODIES[kind](rng), partition, malformed=kind)
+        return Published(not_audit.BODIES[kind](rng), partition, malformed=kind)
     whole = rng.randrange(len(records))
 
     def write(texts: Sequence[str]) -> str:

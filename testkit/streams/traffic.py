@@ -1,4 +1,4 @@
-"""How often what is asked of an API server: the mix of shapes that the stream draws from."""
+"""How often each request comes to an API server: the mix that the stream draws from."""
 
 from testkit.streams.shapes import (
     ADMIN,

@@ -3,13 +3,13 @@
 import pytest
 
 from testkit.rig import Rig
-from tests.fault.books import Books, Report
+from tests.fault.balance import Balance, Report
 from tests.integration.conftest import azurite, blob, rig, sqlite, store, stored_rig
 
-__all__ = ["azurite", "blob", "books", "rig", "sqlite", "store", "stored_rig"]
+__all__ = ["azurite", "balance", "blob", "rig", "sqlite", "store", "stored_rig"]
 
 
 @pytest.fixture
-def books(rig: Rig, record_property: Report) -> Books:
-    """The accounts of the rig; they go into the report of the test."""
-    return Books(rig, record_property)
+def balance(rig: Rig, record_property: Report) -> Balance:
+    """The balance of the rig; its numbers go into the report of the test."""
+    return Balance(rig, record_property)

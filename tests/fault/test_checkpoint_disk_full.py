@@ -4,14 +4,14 @@ import resource
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 
-def test_a_full_disk_costs_no_event(rig: Rig, books: Books) -> None:
+def test_a_full_disk_costs_no_event(rig: Rig, balance: Balance) -> None:
     """A limit on the size of its files, from outside: SQLite sees a disk that takes no more."""
     with rig.forwarder() as forwarder:
         rig.publish(audit_bodies("before", 40, records=3, partitions=4))
-        books.wait()
+        balance.wait()
         before = rig.checkpoints()
         unlimited = resource.prlimit(forwarder.pid, resource.RLIMIT_FSIZE, (100, -1))
         rig.publish(audit_bodies("during", 80, records=3, partitions=4))
@@ -27,4 +27,4 @@ def test_a_full_disk_costs_no_event(rig: Rig, books: Books) -> None:
         rig.wait_for_checkpoints()
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()

@@ -11,7 +11,7 @@ import pytest
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books, Report
+from tests.fault.balance import Balance, Report
 
 POISON = 30
 
@@ -47,7 +47,7 @@ def test_a_full_disk_keeps_dead_letters_in_flight(
         ballast = disk / "ballast"
         ballast.write_bytes(b"x" * 60_000)
         settings = {"DEADLETTERPATH": str(disk / "letters")}
-        books = Books(rig, record_property, **settings)
+        balance = Balance(rig, record_property, **settings)
         with rig.forwarder(**settings) as forwarder:
             rig.falco.faults.reject('"poison-', 400)
             rig.publish(audit_bodies("good", 40, records=3, partitions=4))
@@ -61,17 +61,17 @@ def test_a_full_disk_keeps_dead_letters_in_flight(
                 lambda scrape: scrape.total("aks_audit_log_inflight_events") == POISON
             )
             assert forwarder.get("/livez").status_code == 200
-            assert not books.letters()
+            assert not balance.letters()
             ballast.unlink()
-            books.wait()
+            balance.wait()
             forwarder.wait_until_ready()
             assert forwarder.stop() == 0
         assert not list((disk / "letters").glob(".*")), "no half segment stays"
-        assert books.reasons() == {"rejected": POISON}
-        books.check(dead=POISON)
+        assert balance.reasons() == {"rejected": POISON}
+        balance.check(dead=POISON)
 
 
-def test_a_limit_on_file_size_keeps_dead_letters_in_flight(rig: Rig, books: Books) -> None:
+def test_a_limit_on_file_size_keeps_dead_letters_in_flight(rig: Rig, balance: Balance) -> None:
     with rig.forwarder() as forwarder:
         rig.falco.faults.reject('"poison-', 400)
         rig.publish(audit_bodies("good", 40, records=3, partitions=4))
@@ -80,9 +80,9 @@ def test_a_limit_on_file_size_keeps_dead_letters_in_flight(rig: Rig, books: Book
         unlimited = resource.prlimit(forwarder.pid, resource.RLIMIT_FSIZE, (100, -1))
         rig.publish(audit_bodies("poison", POISON, partitions=4))
         forwarder.wait_until_unready("dead letters", "File too large")
-        assert not books.letters()
+        assert not balance.letters()
         resource.prlimit(forwarder.pid, resource.RLIMIT_FSIZE, unlimited)
-        books.wait()
+        balance.wait()
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
-    books.check(dead=POISON)
+    balance.check(dead=POISON)

@@ -7,7 +7,7 @@ import pytest
 from testkit.rig import Azurite, Rig, blob_store, open_rig
 from testkit.rig.proxy import Proxy
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books, Report
+from tests.fault.balance import Balance, Report
 
 POISON = 24
 
@@ -21,10 +21,10 @@ def proxy(azurite: Azurite) -> Iterator[Proxy]:
 def test_blob_storage_that_refuses_connections(proxy: Proxy, record_property: Report) -> None:
     store = blob_store(Azurite(proxy.port).connection_string)
     with open_rig(store) as rig, rig.forwarder() as forwarder:
-        books = Books(rig, record_property)
+        balance = Balance(rig, record_property)
         rig.falco.faults.reject('"poison-')
         rig.publish(audit_bodies("before", 40, records=3, partitions=4))
-        books.wait()
+        balance.wait()
         with proxy.refusing():
             rig.publish(audit_bodies("poison", POISON, partitions=4))
             rig.publish(audit_bodies("during", 40, records=3, partitions=4))
@@ -32,10 +32,10 @@ def test_blob_storage_that_refuses_connections(proxy: Proxy, record_property: Re
             rig.falco.wait_for(lambda: rig.falco.received.unique == 240)
             assert forwarder.metrics().total("aks_audit_log_inflight_events") == POISON
             assert forwarder.get("/livez").status_code == 200
-        books.wait()
+        balance.wait()
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
-        books.check(dead=POISON)
+        balance.check(dead=POISON)
 
 
 def test_a_directory_that_cannot_be_written(
@@ -53,11 +53,11 @@ def test_a_directory_that_cannot_be_written(
         rig.falco.wait_for(lambda: rig.falco.received.unique == 120)
         assert forwarder.metrics().total("aks_audit_log_inflight_events") == POISON
         path.unlink()
-        books = Books(rig, record_property, **settings)
-        books.wait()
+        balance = Balance(rig, record_property, **settings)
+        balance.wait()
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
-    books.check(dead=POISON)
+    balance.check(dead=POISON)
 
 
 def test_a_stop_meanwhile_leaves_them_in_the_hub(
@@ -72,8 +72,8 @@ def test_a_stop_meanwhile_leaves_them_in_the_hub(
         forwarder.wait_until_unready("dead letters", "FileExistsError")
         assert forwarder.stop() == 0
     path.unlink()
-    books = Books(rig, record_property, **settings)
+    balance = Balance(rig, record_property, **settings)
     with rig.forwarder(**settings) as forwarder:
-        books.wait()
+        balance.wait()
         assert forwarder.stop() == 0
-    books.check(dead=POISON)
+    balance.check(dead=POISON)

@@ -7,7 +7,7 @@ import pytest
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies, envelope
 from testkit.streams.stream import Published
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 GOOD = json.loads(envelope(["@"]))["records"][0]
 """A record with one audit event, whose id is "@"."""
@@ -85,7 +85,7 @@ def with_events(number: int) -> list[Published]:
     ]
 
 
-def test_every_malformed_body_costs_only_itself(rig: Rig, books: Books) -> None:
+def test_every_malformed_body_costs_only_itself(rig: Rig, balance: Balance) -> None:
     """Each between two good ones, all in one partition: none may stop it."""
     for number, (name, data) in enumerate(NO_EVENT_IN_IT.items()):
         rig.publish(audit_bodies(f"before {name}", 1))
@@ -94,33 +94,33 @@ def test_every_malformed_body_costs_only_itself(rig: Rig, books: Books) -> None:
     rig.publish(with_events(0))
     rig.publish(audit_bodies("last", 4, records=10, partitions=4))
     with rig.forwarder() as forwarder:
-        books.wait()
+        balance.wait()
         assert forwarder.ready()
         assert forwarder.get("/livez").status_code == 200
         skipped = forwarder.metrics().by("aks_audit_log_records_skipped_total", "reason")
         assert forwarder.stop() == 0
         assert not forwarder.stray()
-    books.check()
+    balance.check()
     harmless = {"klog", "not-audit", "no-log", "empty"}
     counted = {reason: count for reason, count in skipped.items() if reason not in harmless}
-    assert books.reasons() == counted
-    kept = {letter.body for letter in books.letters()}
+    assert balance.reasons() == counted
+    kept = {letter.body for letter in balance.letters()}
     whole = {"no json", "cut", "utf-16", "gzip", "nul bytes", "a number", "kind 0"}
     assert {NO_EVENT_IN_IT[name] for name in whole} <= kept
 
 
 @pytest.mark.parametrize("record", [None, {}, GOOD], ids=["null", "empty", "good"])
-def test_many_thousand_records_in_a_body(rig: Rig, books: Books, record: object) -> None:
+def test_many_thousand_records_in_a_body(rig: Rig, balance: Balance, record: object) -> None:
     good = record is GOOD
     ids = [f"many-{number}" for number in range(1500)] if good else []
     data = body(*map(line, ids)) if good else body(*[record] * 100_000)
     rig.publish([Published(data, 0, tuple((each, "ResponseComplete") for each in ids))])
     rig.publish(audit_bodies("after", 4, partitions=4))
     with rig.forwarder() as forwarder:
-        books.wait()
+        balance.wait()
         assert forwarder.get("/livez").status_code == 200
         assert forwarder.ready()
         assert forwarder.stop() == 0
-    books.check()
-    whole = [letter for letter in books.letters() if letter.body == data]
+    balance.check()
+    whole = [letter for letter in balance.letters() if letter.body == data]
     assert len(whole) == (0 if good else 1), "it is more than is read of one body"

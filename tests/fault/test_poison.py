@@ -4,12 +4,12 @@ import random
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 POISONS = 25
 
 
-def test_poison_among_many_costs_only_itself(rig: Rig, books: Books) -> None:
+def test_poison_among_many_costs_only_itself(rig: Rig, balance: Balance) -> None:
     hub_events = list(audit_bodies("mixed", 120, records=10, partitions=4))
     ids = [audit_id for each in hub_events for audit_id, _ in each.audit]
     poisons = random.Random(1).sample(ids, POISONS)
@@ -17,13 +17,13 @@ def test_poison_among_many_costs_only_itself(rig: Rig, books: Books) -> None:
         rig.falco.faults.reject(f'"{poison}"', 422)
     with rig.forwarder(POSTBATCHMAXEVENTS="400") as forwarder:
         rig.publish(hub_events)
-        books.wait()
+        balance.wait()
         settled = forwarder.metrics().by("aks_audit_log_events_settled_total", "outcome")
         assert settled == {"delivered": 1200 - POISONS, "dead-lettered": POISONS}
         assert forwarder.ready()
         assert forwarder.stop() == 0
-    assert books.reasons() == {"rejected": POISONS}
-    letters = {letter.audit_id: letter for letter in books.letters()}
+    assert balance.reasons() == {"rejected": POISONS}
+    letters = {letter.audit_id: letter for letter in balance.letters()}
     assert letters.keys() == set(poisons)
     for audit_id, letter in letters.items():
         number = int(audit_id.split("-")[1])
@@ -31,17 +31,17 @@ def test_poison_among_many_costs_only_itself(rig: Rig, books: Books) -> None:
         assert f'"{audit_id}"'.encode() in letter.body
         assert letter.status == 422
         assert letter.attempts >= 2
-    assert books.check(dead=POISONS) == 0
+    assert balance.check(dead=POISONS) == 0
 
 
-def test_poison_on_an_endpoint_that_fails_now_and_then(rig: Rig, books: Books) -> None:
+def test_poison_on_an_endpoint_that_fails_now_and_then(rig: Rig, balance: Balance) -> None:
     for number in range(0, 40, 8):
         rig.falco.faults.reject(f'"mixed-{number}-0"')
     rig.falco.faults.script("200 503 200*2 cut 429 200 500 200*3 close 404 200*2 503*2 cut")
     with rig.forwarder(POSTMAXRETRIES="1", POSTBATCHMAXEVENTS="16") as forwarder:
         rig.publish(audit_bodies("mixed", 40, records=4, partitions=4))
-        books.wait()
+        balance.wait()
         assert not rig.falco.faults.pending
         assert forwarder.stop() == 0
-    assert books.reasons() == {"rejected": 5}
-    books.check(dead=5)
+    assert balance.reasons() == {"rejected": 5}
+    balance.check(dead=5)

@@ -4,7 +4,7 @@ import pytest
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 ANSWERS = (
     b"\x16\x03\x01 this is no HTTP \x00\xff\r\n\r\n",
@@ -21,14 +21,14 @@ ANSWERS = (
 
 
 @pytest.mark.parametrize("taken", [False, True], ids=["not taken", "taken"])
-def test_garbage_is_a_fault_of_the_endpoint(rig: Rig, books: Books, *, taken: bool) -> None:
+def test_garbage_is_a_fault_of_the_endpoint(rig: Rig, balance: Balance, *, taken: bool) -> None:
     for answer in ANSWERS:
         rig.falco.faults.garbage(1, data=answer, taken=taken)
     with rig.forwarder(POSTMAXRETRIES="3", POSTBATCHMAXEVENTS="5") as forwarder:
         rig.publish(audit_bodies("garbage", 40, records=3, partitions=4))
-        books.wait()
+        balance.wait()
         assert not rig.falco.faults.pending
         assert forwarder.stop() == 0
         assert not forwarder.stray()
-    duplicates = books.check(duplicates_at_most=5 * len(ANSWERS) if taken else 0)
+    duplicates = balance.check(duplicates_at_most=5 * len(ANSWERS) if taken else 0)
     assert bool(duplicates) == taken

@@ -2,10 +2,10 @@
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 
-def test_a_moment_without_a_listener_costs_nothing(rig: Rig, books: Books) -> None:
+def test_a_moment_without_a_listener_costs_nothing(rig: Rig, balance: Balance) -> None:
     with rig.forwarder(POSTMAXRETRIES="1000") as forwarder:
         rig.publish(audit_bodies("before", 8, partitions=4))
         rig.account.wait()
@@ -13,12 +13,12 @@ def test_a_moment_without_a_listener_costs_nothing(rig: Rig, books: Books) -> No
             rig.publish(audit_bodies("refused", 40, records=5, partitions=4))
             forwarder.wait_for_log("POST failed")
             assert forwarder.ready(), "it has retries left"
-        books.wait()
+        balance.wait()
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()
 
 
-def test_the_first_probe_after_a_long_outage_resumes_delivery(rig: Rig, books: Books) -> None:
+def test_the_first_probe_after_a_long_outage_resumes_delivery(rig: Rig, balance: Balance) -> None:
     """Long for the schedule: the pauses between the probes have reached their ceiling."""
     settings = {"POSTMAXRETRIES": "1", "POSTRETRYINCREMENTALDELAY": "2000"}
     with rig.forwarder(**settings) as forwarder:
@@ -34,8 +34,8 @@ def test_the_first_probe_after_a_long_outage_resumes_delivery(rig: Rig, books: B
         failed = len(forwarder.log("POST failed"))
         rig.account.wait()
         forwarder.wait_until_ready()
-        books.wait()
+        balance.wait()
         # One more may have failed just before, and be logged late.
         assert len(forwarder.log("POST failed")) <= failed + 1
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()

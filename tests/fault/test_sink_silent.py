@@ -2,10 +2,10 @@
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 
-def test_a_silent_endpoint_is_held_and_probed(rig: Rig, books: Books) -> None:
+def test_a_silent_endpoint_is_held_and_probed(rig: Rig, balance: Balance) -> None:
     rig.falco.faults.silence(None)
     with rig.forwarder(POSTTIMEOUT="200", POSTMAXRETRIES="1") as forwarder:
         rig.publish(audit_bodies("silent", 100, records=3, partitions=4))
@@ -13,7 +13,7 @@ def test_a_silent_endpoint_is_held_and_probed(rig: Rig, books: Books) -> None:
         assert forwarder.get("/livez").status_code == 200
         assert rig.falco.count == 0
         rig.falco.faults.clear()
-        books.wait()
+        balance.wait()
         forwarder.wait_until_ready()
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()

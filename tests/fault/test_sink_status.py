@@ -2,13 +2,13 @@
 
 from testkit.rig import Rig
 from testkit.streams.bodies import audit_bodies
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 
 STATUSES = {500: None, 503: 1, 429: 1, 404: None, 401: None, 302: None}
 """With Retry-After, in seconds, where there is one."""
 
 
-def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, books: Books) -> None:
+def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, balance: Balance) -> None:
     with rig.forwarder(POSTMAXRETRIES="1", POSTEXHAUSTED="hold") as forwarder:
         for status, retry_after in STATUSES.items():
             rig.falco.faults.answer(status, None, retry_after=retry_after)
@@ -19,18 +19,18 @@ def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, books: Bo
             rig.falco.faults.clear()
             rig.account.wait()
             forwarder.wait_until_ready()
-        books.wait()
+        balance.wait()
         posts = forwarder.metrics().by("aks_audit_log_posts_total", "status")
         assert posts.keys() == {"200", *map(str, STATUSES)}
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()
 
 
-def test_faults_that_come_and_go_cost_nothing(rig: Rig, books: Books) -> None:
+def test_faults_that_come_and_go_cost_nothing(rig: Rig, balance: Balance) -> None:
     rig.falco.faults.script("500*2 200 503 429 200*3 404*3 200 401*2 500 200*2 503*4")
     with rig.forwarder(POSTMAXRETRIES="2", POSTBATCHMAXEVENTS="7") as forwarder:
         rig.publish(audit_bodies("flapping", 100, records=3, partitions=4))
-        books.wait()
+        balance.wait()
         assert not rig.falco.faults.pending
         assert forwarder.stop() == 0
-    books.check()
+    balance.check()

@@ -79,8 +79,8 @@ def test_the_stand_in_is_a_process_of_its_own(tmp_path: Path, number: signal.Sig
     assert (counts["events"], counts["duplicates"]) == (2, 1)
 
 
-def test_the_stand_in_can_count_without_judging() -> None:
-    with process("testkit.falco", "--port", "0", "--no-judge", "--path", "/k8s_audit") as running:
+def test_the_stand_in_can_count_only() -> None:
+    with process("testkit.falco", "--port", "0", "--count-only", "--path", "/k8s_audit") as running:
         assert running.stdout is not None
         url = running.stdout.readline().split()[-1]
         assert httpx.post(url, content=EVENT, headers=JSON).status_code == 200

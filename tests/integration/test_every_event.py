@@ -10,7 +10,7 @@ from testkit.rig import Rig, Scrape
 from testkit.rig.wait import eventually
 from testkit.streams.expected import DEAD, expected_skips
 from testkit.streams.records import cut_audit, doubled
-from testkit.streams.stream import Published, Stream, truth
+from testkit.streams.stream import Published, Stream, expected_of
 
 TRUNCATED = "audit.k8s.io/truncated"
 
@@ -25,7 +25,7 @@ def counted(scrape: Scrape, kind: str) -> dict[str, float]:
 def test_the_whole_mix_is_posted_once_kept_or_counted(rig: Rig) -> None:
     with rig.forwarder() as forwarder:
         published = rig.send(Stream(seed=11, malformed=0.05, odd=0.1).take(4000))
-        total = truth(published)
+        total = expected_of(published)
         rig.account.wait()
         rig.wait_for_checkpoints()
         skips = expected_skips(total)
@@ -64,7 +64,7 @@ def test_only_what_came_cut_is_changed(rig: Rig) -> None:
     lines = set(lines_of(published))
     posted = rig.falco.events
     rebuilt = {key: raw for key, raw in posted.items() if raw not in lines}
-    assert len(rebuilt) == truth(published).cut > 10
+    assert len(rebuilt) == expected_of(published).cut > 10
     for raw in rebuilt.values():
         event = json.loads(raw)
         assert event["annotations"] == {TRUNCATED: "true"}
@@ -92,7 +92,7 @@ def parsed(published: Iterable[Published]) -> Iterator[tuple[bytes, dict[str, st
 def test_without_a_window_copies_are_posted_twice(rig: Rig) -> None:
     with rig.forwarder(DEDUPWINDOW="0") as forwarder:
         published = rig.publish(Stream(malformed=0, odd=0, mix=((1, doubled),)).take(200))
-        copies = truth(published).copies
+        copies = expected_of(published).copies
         rig.account.wait()
         rig.wait_for_checkpoints()
         assert forwarder.stop() == 0

@@ -5,13 +5,13 @@ import pytest
 from testkit.rig import Rig, Store, open_rig
 from testkit.streams.bodies import audit_bodies
 from testkit.streams.expected import expected_letters, expected_skips
-from testkit.streams.stream import MIX, Published, Stream, truth
+from testkit.streams.stream import MIX, Published, Stream, expected_of
 
 
 def test_everything_arrives_once_and_is_accounted_for(stored_rig: Rig) -> None:
     rig = stored_rig
     with rig.forwarder() as forwarder:
-        expected = truth(rig.send(Stream(seed=7, malformed=0.05).take(3000)))
+        expected = expected_of(rig.send(Stream(seed=7, malformed=0.05).take(3000)))
         rig.account.wait()
         rig.wait_for_checkpoints()
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.rig import Rig
+from testkit.rig import Rig
 
 STOPPED_IN_A_ROUND = """
 import os, signal, threading

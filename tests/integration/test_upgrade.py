@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from azure.storage.blob import ContainerClient
-
-from tests.rig import HUB, Rig, audit_bodies
+from testkit.rig import HUB, Rig
+from testkit.streams.bodies import audit_bodies
 
 DATA = Path(__file__).parents[1] / "data" / "1.0"
 NAMESPACE = "localhost:5672"

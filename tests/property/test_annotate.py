@@ -13,7 +13,7 @@ from aks_audit.audit.event import classify
 from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.model import AuditEvent
 from testkit.falco.rules import Accepted
-from testkit.falco.rules import judge as falco
+from testkit.falco.rules import apply_rules as falco
 from tests.corpus import raw_events, real_events, shaped_events
 from tests.helpers import audit_event, examples
 

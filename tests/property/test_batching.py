@@ -8,7 +8,7 @@ from aks_audit.delivery.channel import Channel
 from aks_audit.delivery.inflight import InFlight
 from aks_audit.delivery.webhook import LIST_OVERHEAD
 from aks_audit.ops.metrics import Metrics
-from testkit.falco.rules import Accepted, judge
+from testkit.falco.rules import Accepted, apply_rules
 from tests.helpers import audit_event, examples, make_items, posted, waiting
 
 audit_events = st.builds(
@@ -35,7 +35,7 @@ async def test_batches_keep_to_their_bounds_and_to_the_bytes(
         body = posted(batch)
         assert len(batch) <= max_events
         assert len(body) <= max_bytes or len(batch) == 1
-        verdicts = judge(body)
+        verdicts = apply_rules(body)
         found += [verdict.raw for verdict in verdicts if isinstance(verdict, Accepted)]
         rest = rest[len(batch) :]
         if rest and len(batch) < max_events:

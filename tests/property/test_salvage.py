@@ -13,7 +13,7 @@ from aks_audit.audit.jsontext import replace_lone_surrogates
 from aks_audit.audit.salvage import TRUNCATED, Unsalvageable, salvage
 from aks_audit.audit.unpack import unpack
 from aks_audit.model import FAULTS, AuditEvent
-from testkit.falco.rules import Accepted, judge
+from testkit.falco.rules import Accepted, apply_rules
 from tests.corpus import TIME, generated_events, raw_events, real_events, shaped_events
 from tests.helpers import envelope, examples, record
 
@@ -45,7 +45,7 @@ def same(one: Any, other: Any) -> bool:
 
 def check_rebuilt(rebuilt: bytes, original: Any) -> None:
     """Nothing in it is made up, and Falco takes it."""
-    (verdict,) = judge(rebuilt)
+    (verdict,) = apply_rules(rebuilt)
     assert isinstance(verdict, Accepted)
     event = json.loads(rebuilt)
     assert event["annotations"].pop(TRUNCATED) == "true"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aks_audit.audit.unpack import unpack
 from aks_audit.model import AuditEvent, Skip
-from testkit.falco.rules import Dropped, judge
+from testkit.falco.rules import Dropped, apply_rules
 from tests.corpus import texts, values
 from tests.helpers import audit_event, envelope, examples, make_items, posted, record
 
@@ -152,10 +152,10 @@ def check_any(body: bytes) -> None:
         assert event.raw == event.raw.strip()
     if len(events) > 1:
         # Falco parses the list as a whole: no event may cost the others.
-        assert len(judge(posted(make_items([e.raw for e in events])[0]))) == len(events)
+        assert len(apply_rules(posted(make_items([e.raw for e in events])[0]))) == len(events)
         assert not any(
             isinstance(verdict, Dropped) and verdict.whole_body
-            for verdict in judge(posted(make_items([e.raw for e in events])[0]))
+            for verdict in apply_rules(posted(make_items([e.raw for e in events])[0]))
         )
 
 

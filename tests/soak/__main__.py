@@ -1,4 +1,4 @@
-"""Everything goes wrong for some minutes; then nothing may be lost.
+"""Breaks everything for some minutes; then nothing may be lost.
 
 Two forwarder processes share the partitions; Event Hubs, Falco, the store and the processes break
 at random, from a seed, under constant traffic with poison, malformed and oversized events. Then all
@@ -24,7 +24,7 @@ from testkit.falco import Settings, ThreadedFalco
 from testkit.rig import HUB, Azurite, Rig, Store, blob_store, sqlite_store
 from testkit.rig.azurite import run_azurite
 from testkit.rig.proxy import Proxy
-from tests.fault.books import Books
+from tests.fault.balance import Balance
 from tests.soak import trouble
 from tests.soak.fleet import MIB, Fleet, Life
 from tests.soak.traffic import POISON, Mix
@@ -32,8 +32,8 @@ from tests.soak.traffic import POISON, Mix
 PARTITIONS = 8
 RATE_PER_S = 20
 QUIET_S = 300.0
-"""Within so long everything is to be delivered once all has healed: a killed process's partitions
-are given away after a minute."""
+"""Seconds within which everything has to be delivered after all faults have ended: the partitions
+of a killed process are free after a minute."""
 SETTINGS = {
     "CHECKPOINTINTERVAL": "1000",
     "POSTTIMEOUT": "2000",
@@ -45,15 +45,15 @@ SETTINGS = {
     "LOGLEVEL": "warn",
 }
 RSS_MARGIN = 1.25, 24 * MIB
-"""Flat: the last third of a process's life takes at most so much more than the first, as a factor
-and in bytes: what is held while Falco is away comes and goes."""
+"""Memory does not grow: the last third of a process's life uses at most this much more than the
+first, as a factor and in bytes, because what is held while Falco is away varies."""
 RSS_MAX = 300 * MIB
 DESCRIPTORS_MARGIN = 3 * PARTITIONS
-"""Flat: a process may come to have all the partitions, with a connection or two for each."""
+"""Descriptors do not grow: a process may own all partitions, with one or two connections each."""
 
 
 class Soak:
-    """All that runs, and what it found."""
+    """Everything that runs, and what was found."""
 
     def __init__(self, rig: Rig, fleet: Fleet, proxy: Proxy | None, seed: int) -> None:
         self.rig = rig
@@ -62,20 +62,20 @@ class Soak:
         self.mix = Mix(random.Random(f"{seed} traffic"), PARTITIONS)
         self.malformed: set[str] = set()
         self.made: Counter[str] = Counter()
-        self.books = Books(rig, lambda _name, _value: None)
+        self.balance = Balance(rig, lambda _name, _value: None)
         self._over = threading.Event()
         self._published = threading.Event()
         self._began = time.monotonic()
-        self._lanes = {
+        self._groups = {
             "falco": trouble.falco_faults(rig.falco),
             "hub": trouble.hub_faults(rig.emulator),
             "process": trouble.process_faults(fleet),
         }
         if proxy is not None:
-            self._lanes["store"] = trouble.store_faults(proxy)
+            self._groups["store"] = trouble.store_faults(proxy)
 
     def run(self, minutes: float) -> None:
-        """Break things for so many minutes, then heal, then wait until it is quiet."""
+        """Break things for that many minutes, end all faults, wait until all is checkpointed."""
         self.rig.falco.faults.reject(POISON)
         done = threading.Event()
         with ThreadPoolExecutor() as pool:
@@ -86,7 +86,7 @@ class Soak:
                 self._over.set()
                 for each in working:
                     each.result()
-                self.tell("all is healed; waiting until it is quiet")
+                self.tell("all faults have ended; waiting until all is checkpointed")
                 self._settle()
             finally:
                 self._over.set()
@@ -99,8 +99,8 @@ class Soak:
             self._over.wait(1)
 
     def _make_trouble(self, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
-        for lane, faults in self._lanes.items():
-            rng = random.Random(f"{self.seed} {lane}")
+        for group, faults in self._groups.items():
+            rng = random.Random(f"{self.seed} {group}")
             yield pool.submit(trouble.make_trouble, rng, faults, self._over, self.made, self.tell)
 
     def _publish(self) -> None:
@@ -120,7 +120,7 @@ class Soak:
                 self.tell(f"{len(self.rig.account.published)} published; {self.sizes()}")
 
     def sizes(self) -> str:
-        """What the running processes take."""
+        """Return what the running processes use."""
         last = [life.samples[-1] for life in self.fleet.lives if life.forwarder.running]
         return ", ".join(
             f"{each.rss // MIB} MiB and {each.descriptors} descriptors" for each in last
@@ -132,7 +132,7 @@ class Soak:
             if self.rig.checkpoints() == self.rig.last_sequence_numbers():
                 return
             time.sleep(1)
-        self.tell(f"it is not quiet after {QUIET_S:g} s")
+        self.tell(f"not all is checkpointed after {QUIET_S:g} s")
 
     @property
     def second(self) -> float:
@@ -143,9 +143,9 @@ class Soak:
         """Print a line with the time."""
         print(f"{self.second:7.1f}  {text}", flush=True)  # noqa: T201
 
-    def verdict(self) -> int:
-        """Print what became of everything; returns how much of it was lost."""
-        account, letters = self.rig.account, self.books.letters()
+    def report(self) -> int:
+        """Print the account of everything; returns how much of it was lost."""
+        account, letters = self.rig.account, self.balance.letters()
         kept = {(each.audit_id, "ResponseComplete") for each in letters if each.audit_id}
         raw = b"\n".join(each.body for each in letters if not each.audit_id)
         lost = account.lost - kept
@@ -178,12 +178,12 @@ class Soak:
         return len(lost) + len(vanished)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong besides lost events."""
+        """Yield what is wrong besides lost events."""
         account = self.rig.account
         if account.unexpected:
             yield f"{len(account.unexpected)} events arrived that were never published"
         if self.rig.falco.dropped:
-            yield f"Falco threw {len(self.rig.falco.dropped)} bodies away"
+            yield f"Falco dropped {len(self.rig.falco.dropped)} bodies"
         if self.rig.checkpoints() != self.rig.last_sequence_numbers():
             yield "not all is checkpointed"
         for life in self.fleet.lives:
@@ -191,7 +191,7 @@ class Soak:
 
 
 def growth(life: Life) -> Iterator[str]:
-    """What grew in a process's life; also prints it."""
+    """Print the growth of a process, and yield what grew too much."""
     medians = life.medians()
     if medians is None:
         return
@@ -212,7 +212,7 @@ def growth(life: Life) -> Iterator[str]:
 
 @contextmanager
 def open_store(directory: Path) -> Iterator[tuple[Store, Proxy | None]]:
-    """Azurite behind a proxy where there is one, else a file."""
+    """Give Azurite behind a proxy where it is installed, else a SQLite file."""
     why = Azurite.missing()
     if why is not None:
         print(f"on a SQLite file: {why}")  # noqa: T201
@@ -238,7 +238,7 @@ def main(minutes: float, seed: int | None) -> None:
         fleet = stack.enter_context(Fleet(rig.environment(SETTINGS)))
         soak = Soak(rig, fleet, proxy, seed)
         soak.run(minutes)
-        lost, problems = soak.verdict(), list(soak.problems())
+        lost, problems = soak.report(), list(soak.problems())
     for problem in problems:
         print(f"PROBLEM: {problem}")  # noqa: T201
     print(f"lost {lost}")  # noqa: T201

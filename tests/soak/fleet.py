@@ -1,4 +1,4 @@
-"""The forwarders of the soak: one that lives through everything, one that is ended again and again.
+"""The forwarders of the soak: one that runs all the time, one that is ended again and again.
 
 Both are started again when they end by themselves, as Kubernetes would.
 """
@@ -62,7 +62,7 @@ class Life:
 
 
 class Fleet:
-    """The steady forwarder and its unlucky twin."""
+    """The steady forwarder, and the one that is ended."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

@@ -16,7 +16,7 @@ STAGE = "ResponseComplete"
 
 @dataclass
 class Mix:
-    """An endless stream of hub events; counts what has no event in it."""
+    """An endless stream of hub events; counts those without an audit event."""
 
     rng: random.Random
     partitions: int
@@ -48,7 +48,7 @@ class Mix:
         name = f"malformed-{number}"
         body = self.rng.choice(
             [
-                f"this is no JSON: {name}",
+                f"this is not JSON: {name}",
                 json.dumps({"hello": name}),
                 json.dumps({"records": name}),
                 json.dumps([name]),

@@ -1,4 +1,4 @@
-"""The faults of the soak, in lanes: one of each lane at a time, the lanes at once."""
+"""The faults of the soak, in groups: one of a group at a time, the groups in parallel."""
 
 import random
 import signal
@@ -45,7 +45,7 @@ def falco_faults(falco: ThreadedFalco) -> dict[str, Fault]:
         "falco is silent": planned(lambda: faults.silence(None)),
         "falco is too late": planned(lambda: faults.delay(4.0, 6)),
         "falco is slow": planned(lambda: faults.delay(0.5, None)),
-        "falco talks garbage": planned(lambda: faults.garbage(None)),
+        "falco answers garbage": planned(lambda: faults.garbage(None)),
         "falco flaps": planned(lambda: faults.script("200*2 503 cut 200*3 garbage 500*2 429 " * 9)),
     }
 
@@ -128,7 +128,7 @@ def make_trouble(
     made: Counter[str],
     tell: Callable[[str], None],
 ) -> None:
-    """Break one thing after the other until told that it is over; everything heals in the end."""
+    """Break one thing after the other until told that it is over; all faults end then."""
     while not over.wait(rng.uniform(1, 8)):
         name = rng.choice(sorted(faults))
         seconds = rng.uniform(0.5, 10)

@@ -5,15 +5,15 @@ from dataclasses import replace
 from rich.console import Console
 
 from demo.counts import Counts, counts_of
-from demo.result import Result, reckon
+from demo.result import Result, compare
 from demo.show import Moment, progress, summary
 from testkit.rig import Scrape
-from testkit.streams import noise
+from testkit.streams import not_audit
 from testkit.streams.expected import REASONS, expected_skips
-from testkit.streams.stream import Truth
+from testkit.streams.stream import Expected
 
 A, B, C = ("a", "Panic"), ("b", "Panic"), ("c", "Panic")
-TRUTH = Truth(
+EXPECTED = Expected(
     audit=(A, B),
     skipped={"klog": 2, "odd-log": 1},
     malformed={"text": 1},
@@ -36,8 +36,8 @@ def result(
     dropped: int = 0,
     exit_status: int = 0,
 ) -> Result:
-    return reckon(
-        TRUTH,
+    return compare(
+        EXPECTED,
         receipts,
         counts,
         dropped=dropped,
@@ -64,8 +64,8 @@ def test_nothing_at_all_arrived() -> None:
     assert (nothing.lost, nothing.rate, nothing.latency(0.5)) == (2, 0.0, 0.0)
 
 
-def test_events_that_nobody_published_are_a_problem() -> None:
-    assert result({A: 1, B: 1, C: 1}).problems == ["1 events that nobody published"]
+def test_events_that_were_never_published_are_a_problem() -> None:
+    assert result({A: 1, B: 1, C: 1}).problems == ["1 events that were never published"]
 
 
 def test_what_falco_would_drop_is_a_problem() -> None:
@@ -78,7 +78,7 @@ def test_the_forwarders_exit_status_is_a_problem() -> None:
     assert result({A: 1, B: 1}, exit_status=-9).problems == ["the forwarder ended with status -9"]
 
 
-def test_counts_that_differ_from_the_truth_are_a_problem() -> None:
+def test_counts_that_differ_from_what_is_expected_are_a_problem() -> None:
     counts = Counts(skipped={"klog": 3, "empty": 1}, clusters={"prod": 1, "test": 1}, salvaged=1)
     assert result({A: 1, B: 1}, counts=counts).problems == [
         "copies removed: 0 instead of 2",
@@ -90,9 +90,9 @@ def test_counts_that_differ_from_the_truth_are_a_problem() -> None:
     ]
 
 
-def test_every_kind_of_noise_has_a_reason() -> None:
-    assert REASONS.keys() == noise.RECORDS.keys() | noise.BODIES.keys() | {"cut"}
-    assert expected_skips(TRUTH) == SKIPPED
+def test_every_kind_that_is_skipped_has_a_reason() -> None:
+    assert REASONS.keys() == not_audit.RECORDS.keys() | not_audit.BODIES.keys() | {"cut"}
+    assert expected_skips(EXPECTED) == SKIPPED
 
 
 def test_the_metrics_are_read() -> None:

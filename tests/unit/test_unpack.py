@@ -5,7 +5,7 @@ import pytest
 
 from aks_audit.audit.unpack import RECORDS_MAX, unpack
 from aks_audit.model import FAULTS, AuditEvent, Skip
-from testkit.falco.rules import Dropped, judge
+from testkit.falco.rules import Dropped, apply_rules
 from tests.corpus import documents
 from tests.helpers import audit_event, envelope, nested, record
 
@@ -196,7 +196,7 @@ def test_depth_is_counted_as_falco_counts_it() -> None:
         for innermost in (b"1", b'"s"', b"{}", b"[]", b"null", b'{"x":[]}'):
             log = nested(levels, innermost)
             taken = len(unpack(envelope(record(log.decode())))[0]) == 1
-            answer = judge(b'{"kind":"EventList","items":[' + log + b"]}")
+            answer = apply_rules(b'{"kind":"EventList","items":[' + log + b"]}")
             assert taken == (not isinstance(answer[0], Dropped)), (levels, innermost)
 
 

@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from testkit.falco.rules import MAX_EVENT_BYTES, Accepted, Dropped, count_items, is_rfc3339, judge
+from testkit.falco.rules import (
+    MAX_EVENT_BYTES,
+    Accepted,
+    Dropped,
+    apply_rules,
+    count_items,
+    is_rfc3339,
+)
 
 TIME = "2026-03-01T10:00:00.123456Z"
 
@@ -23,23 +30,23 @@ def event_list(*items: Any) -> dict[str, Any]:
 
 def ids(body: Any) -> list[str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return [verdict.audit_id for verdict in judge(data) if isinstance(verdict, Accepted)]
+    return [verdict.audit_id for verdict in apply_rules(data) if isinstance(verdict, Accepted)]
 
 
 def reasons(body: Any) -> list[str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return [verdict.reason for verdict in judge(data) if isinstance(verdict, Dropped)]
+    return [verdict.reason for verdict in apply_rules(data) if isinstance(verdict, Dropped)]
 
 
 def test_one_event_is_accepted_with_its_exact_bytes() -> None:
     body = b' { "stageTimestamp" : "2026-03-01T10:00:00Z", "kind":"Event", "auditID":"\\u0041" } '
-    assert judge(body) == [Accepted("A", "", body)]
+    assert apply_rules(body) == [Accepted("A", "", body)]
 
 
 def test_items_of_a_list_keep_their_exact_bytes() -> None:
     item = b'{ "kind":"Event","auditID":"a","stage":"Panic","stageTimestamp":"%s" }' % TIME.encode()
     body = b'{"items":[\n' + item + b" , " + item + b'],"kind":"EventList"}'
-    assert judge(body) == [Accepted("a", "Panic", item)] * 2
+    assert apply_rules(body) == [Accepted("a", "Panic", item)] * 2
     assert count_items(body) == 2
 
 
@@ -94,7 +101,7 @@ def test_an_unrecognised_element_takes_the_whole_array_with_it() -> None:
     ],
 )
 def test_a_body_that_is_not_an_event_is_dropped_whole(body: bytes) -> None:
-    (verdict,) = judge(body)
+    (verdict,) = apply_rules(body)
     assert isinstance(verdict, Dropped)
     assert verdict.whole_body
 
@@ -103,7 +110,7 @@ def test_one_invalid_item_makes_the_whole_body_unparsable() -> None:
     good = json.dumps(event()).encode()
     for bad in (good[:-1], b'{"log":tru}', b'{"a":01}', b'"\n"', b"NaN", b""):
         body = b'{"kind":"EventList","items":[' + good + b"," + bad + b"]}"
-        (verdict,) = judge(body)
+        (verdict,) = apply_rules(body)
         assert isinstance(verdict, Dropped), bad
         assert verdict.reason.startswith("unparsable"), bad
 
@@ -174,6 +181,6 @@ def test_escapes_of_lone_surrogates_are_valid_and_kept_as_they_came() -> None:
         json.dumps(event("c")).encode(),
     ]
     body = b'{"kind":"EventList","items":[' + b" , ".join(items) + b"]}"
-    assert [verdict.raw for verdict in judge(body) if isinstance(verdict, Accepted)] == items
-    assert judge(items[1]) == [Accepted("b", "ResponseComplete", items[1])]
+    assert [verdict.raw for verdict in apply_rules(body) if isinstance(verdict, Accepted)] == items
+    assert apply_rules(items[1]) == [Accepted("b", "ResponseComplete", items[1])]
     assert ids(items[1] + b"}") == []

@@ -194,8 +194,8 @@ def test_a_body_cut_short_is_not_taken(falco: ThreadedFalco) -> None:
     assert falco.received.taken_bodies == 0
 
 
-def test_without_judging_bytes_and_items_are_counted() -> None:
-    with ThreadedFalco(settings=Settings(judge=False)) as falco:
+def test_bytes_and_items_can_be_counted_only() -> None:
+    with ThreadedFalco(settings=Settings(count_only=True)) as falco:
         body = event_list(event("a"), event("a"), event("b"))
         httpx.post(falco.url, content=body, headers=JSON)
         assert (falco.count, falco.received.taken_bytes) == (3, len(body))

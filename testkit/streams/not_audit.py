@@ -1,6 +1,6 @@
-"""What else arrives on the hub: records without an audit event, and bodies that are no envelope.
+"""What else arrives on the hub: records without an audit event, bodies that are not envelopes.
 
-Each kind has a name, by which the truth of the stream counts it.
+Each kind has a name, under which `Expected` counts it.
 """
 
 import json
@@ -34,67 +34,71 @@ def klog(scene: Scene) -> Iterator[Record]:
     """Yield a line of text of another component, or of the API server itself."""
     category, line = scene.rng.choice(_KLOG)
     _, fraction = scene.time()
-    yield scene.noise("klog", category, json.dumps(line.replace("@", f"0301 08:00:00.{fraction}")))
+    yield scene.not_audit(
+        "klog", category, json.dumps(line.replace("@", f"0301 08:00:00.{fraction}"))
+    )
 
 
 def json_log(scene: Scene) -> Iterator[Record]:
-    """Yield a log line that is JSON, but no audit event."""
+    """Yield a log line that is JSON, but not an audit event."""
     category, line = scene.rng.choice(_JSON_LOGS)
     as_string = scene.rng.random() < 0.8
-    yield scene.noise("json-log", category, json.dumps(line + "\n") if as_string else line)
+    yield scene.not_audit("json-log", category, json.dumps(line + "\n") if as_string else line)
 
 
 def timeless(scene: Scene) -> Iterator[Record]:
     """Yield an audit event without a time, which Falco would drop."""
     line = _TIMELESS % f"{scene.rng.getrandbits(64):x}"
-    yield scene.noise("timeless-audit", "kube-audit", json.dumps(line))
+    yield scene.not_audit("timeless-audit", "kube-audit", json.dumps(line))
 
 
-def stump(scene: Scene) -> Iterator[Record]:
-    """Yield the beginning of an audit event that does not get as far as who did what."""
+def fragment(scene: Scene) -> Iterator[Record]:
+    """Yield the beginning of an audit event, cut before it says who did what."""
     line = (_TIMELESS % f"{scene.rng.getrandbits(64):016x}")[: scene.rng.randrange(20, 120)]
-    yield scene.noise("stump", "kube-audit", json.dumps(line + "\n"))
+    yield scene.not_audit("fragment", "kube-audit", json.dumps(line + "\n"))
 
 
 def empty_log(scene: Scene) -> Iterator[Record]:
-    """Yield a log of nothing, or of a line feed."""
-    yield scene.noise("empty-log", "kube-audit", scene.rng.choice(('""', '"\\n"', '"  "')))
+    """Yield a log that is empty, or only a line feed."""
+    yield scene.not_audit("empty-log", "kube-audit", scene.rng.choice(('""', '"\\n"', '"  "')))
 
 
 def no_log(scene: Scene) -> Iterator[Record]:
     """Yield a record as other Azure resources write them, or with null for a log."""
-    yield scene.noise("no-log", "AllMetrics", scene.rng.choice((None, "null")))
+    yield scene.not_audit("no-log", "AllMetrics", scene.rng.choice((None, "null")))
 
 
 def odd_log(scene: Scene) -> Iterator[Record]:
     """Yield a log that is neither text nor an object."""
-    yield scene.noise("odd-log", "kube-audit", scene.rng.choice(("5", "true", "[]", "[{}]", "1e9")))
+    yield scene.not_audit(
+        "odd-log", "kube-audit", scene.rng.choice(("5", "true", "[]", "[{}]", "1e9"))
+    )
 
 
 def odd_record(scene: Scene) -> Iterator[Record]:
     """Yield something in the place of a record, or of its properties, that has no log."""
     odd = ("null", "7", '"text"', "[]", '{"properties":5}', '{"properties":[]}')
-    yield Record(scene.rng.choice(odd), noise="odd-record")
+    yield Record(scene.rng.choice(odd), not_audit="odd-record")
 
 
 RECORDS: dict[str, Maker] = {
     "klog": klog,
     "json-log": json_log,
     "timeless-audit": timeless,
-    "stump": stump,
+    "fragment": fragment,
     "empty-log": empty_log,
     "no-log": no_log,
     "odd-log": odd_log,
     "odd-record": odd_record,
 }
 
-Spoiler = Callable[[random.Random], bytes]
+BodyMaker = Callable[[random.Random], bytes]
 """Makes a malformed body."""
 
 
 def _text(rng: random.Random) -> bytes:
     return rng.choice(
-        (b"this is no JSON", b"<html>502 Bad Gateway</html>", b"I0301 08:00:00.1 1 a.go]")
+        (b"this is not JSON", b"<html>502 Bad Gateway</html>", b"I0301 08:00:00.1 1 a.go]")
     )
 
 
@@ -111,10 +115,10 @@ def _foreign(rng: random.Random) -> bytes:
     return rng.choice((*bodies, b"[]", b"[1,2]", b'"text"', b"null", b"42"))
 
 
-BODIES: dict[str, Spoiler] = {
+BODIES: dict[str, BodyMaker] = {
     "text": _text,
     "binary": _binary,
     "blank": _blank,
     "foreign": _foreign,
 }
-"""`text` and `binary` are no JSON; `foreign` is, but no envelope."""
+"""`text` and `binary` are not JSON; `foreign` is JSON, but not an envelope."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from testkit.falco.rules import Accepted, judge
-from testkit.streams.stream import Published, Stream, bench_bodies, truth
+from testkit.falco.rules import Accepted, apply_rules
+from testkit.streams.stream import Published, Stream, bench_bodies, expected_of
 
 WHO = ["kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user"]
 WHERE = ["impersonatedUser", "sourceIPs", "userAgent", "objectRef", "responseStatus"]
@@ -95,7 +95,7 @@ def test_the_truth_is_what_a_plain_reading_finds(stream: list[Published]) -> Non
 
 
 def test_no_event_comes_twice_but_as_a_copy(stream: list[Published]) -> None:
-    total = truth(stream)
+    total = expected_of(stream)
     assert len(set(total.audit)) == len(total.audit)
     assert total.copies > 0
     assert len(total.clusters) == 5
@@ -121,13 +121,13 @@ def test_a_cut_body_holds_the_records_that_it_is_said_to_hold(stream: list[Publi
 
 
 def test_everything_that_can_go_wrong_does(stream: list[Published]) -> None:
-    total = truth(stream)
+    total = expected_of(stream)
     assert set(total.malformed) == {"cut", "text", "binary", "blank", "foreign"}
     assert set(total.skipped) == {
         "klog",
         "json-log",
         "timeless-audit",
-        "stump",
+        "fragment",
         "empty-log",
         "no-log",
         "odd-log",
@@ -137,7 +137,7 @@ def test_everything_that_can_go_wrong_does(stream: list[Published]) -> None:
 
 def test_falco_takes_every_audit_event(stream: list[Published]) -> None:
     for event in audit_events(stream):
-        (verdict,) = judge(json.dumps(event).encode())
+        (verdict,) = apply_rules(json.dumps(event).encode())
         assert isinstance(verdict, Accepted)
 
 
@@ -208,7 +208,7 @@ def test_all_partitions_are_used(stream: list[Published]) -> None:
 
 
 def test_take_yields_enough_and_not_much_more() -> None:
-    count = len(truth(Stream(records=(1, 3)).take(100)).audit)
+    count = len(expected_of(Stream(records=(1, 3)).take(100)).audit)
     assert 100 <= count < 110
 
 
@@ -219,9 +219,9 @@ def test_bench_bodies_have_exactly_the_size_asked_for() -> None:
         records = json.loads(body.body)["records"]
         raw = [record["properties"]["log"].rstrip("\n").encode() for record in records]
         assert [len(event) for event in raw] == [700] * 5
-        verdicts = [judge(event)[0] for event in raw]
+        verdicts = [apply_rules(event)[0] for event in raw]
         assert [v.key for v in verdicts if isinstance(v, Accepted)] == list(body.audit)
-    assert len(set(truth(published).audit)) == 15
+    assert len(set(expected_of(published).audit)) == 15
 
 
 def test_bench_events_cannot_be_smaller_than_what_they_hold() -> None:

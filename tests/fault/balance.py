@@ -1,4 +1,4 @@
-"""The equation that every fault has to leave whole: published = delivered + dead-lettered."""
+"""The balance that holds after every fault: published = delivered + dead-lettered."""
 
 import json
 from collections import Counter
@@ -18,11 +18,11 @@ def open_store(rig: Rig, **settings: str) -> dead_letter_store.Store:
 
 
 Report = Callable[[str, object], None]
-"""What pytest's ``record_property`` is: it puts a number into the report of the tests."""
+"""The type of pytest's ``record_property``: it puts a number into the report of the tests."""
 
 
-class Books:
-    """What was published, delivered, dead-lettered; what came twice is reported with the test."""
+class Balance:
+    """Counts what was published, delivered and dead-lettered, and reports what came twice."""
 
     def __init__(self, rig: Rig, report: Report, **settings: str) -> None:
         self._rig = rig
@@ -56,16 +56,16 @@ class Books:
         self._rig.wait_for_checkpoints()
 
     def check(self, *, dead: int = 0, duplicates_at_most: int = 0) -> int:
-        """Assert that the equation holds; returns how many events came more than once."""
-        account, dead_lettered = self._rig.account, self.dead_lettered()
-        assert account.lost <= dead_lettered.keys(), "lost"
+        """Assert that the balance holds; returns how many events came more than once."""
+        account, kept = self._rig.account, self.dead_lettered()
+        assert account.lost <= kept.keys(), "lost"
         assert not account.unexpected, account.unexpected
         assert not self._rig.falco.dropped
-        assert len(dead_lettered) == dead
+        assert len(kept) == dead
         duplicates = account.duplicates + sum(
-            count for key, count in dead_lettered.items() if key not in account.lost
+            count for key, count in kept.items() if key not in account.lost
         )
-        duplicates += sum(dead_lettered.values()) - len(dead_lettered)
+        duplicates += sum(kept.values()) - len(kept)
         self._report("published", len(account.published))
         self._report("dead_lettered", dead)
         self._report("duplicates", duplicates)
