@@ -1,4 +1,4 @@
-"""Measure the forwarder: JSON lines, then a table with goals and verdicts.
+"""Measure the forwarder: JSON lines, then a table with the goals and whether they are met.
 
 python -m bench [--quick] [--binary dist/aks-audit-log] [PART …]
 """
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from bench import measures
-from bench.measures import QUICK, WHOLE, Row
 from bench.rig import SOURCE
+from bench.rows import QUICK, WHOLE, Row
 
 PARTS = {
     "throughput": measures.throughput,
@@ -23,11 +23,11 @@ PARTS = {
     "start": measures.start,
 }
 ON_DEMAND = {"defaults": measures.defaults}
-"""What is measured only where it is asked for."""
+"""What is measured only on request."""
 
 
 def machine() -> str:
-    """What this runs on."""
+    """Return what this runs on: cores, processor, Python."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -40,7 +40,7 @@ def machine() -> str:
 
 
 def report(row: Row) -> None:
-    """A machine-readable line."""
+    """Print a row as a line of JSON."""
     values = {"line": row.line, "value": round(row.value, 3), "unit": row.unit}
     if row.goal:
         values |= {"goal": row.goal, "met": bool(row.met)}
@@ -48,11 +48,11 @@ def report(row: Row) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """The table for people."""
-    lines = [f"{'':58} {'value':>10} {'':9} {'goal':9} verdict"]
+    """Return the table for people."""
+    lines = [f"{'':58} {'value':>10} {'':9} {'goal':9} result"]
     for row in rows:
-        verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-        text = f"{row.line:58} {row.value:10,.1f} {row.unit:9} {row.goal:9} {verdict}"
+        result = {True: "met", False: "MISSED", None: ""}[row.met]
+        text = f"{row.line:58} {row.value:10,.1f} {row.unit:9} {row.goal:9} {result}"
         lines.append(text.rstrip())
     return "\n".join(lines)
 

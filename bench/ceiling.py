@@ -1,12 +1,12 @@
-"""What the parts around the forwarder can do by themselves.
+"""Measures the parts around the forwarder without the forwarder.
 
     python -m bench.ceiling receive CONNECTION_STRING BODIES PREFETCH
     python -m bench.ceiling idle CONNECTION_STRING SECONDS
     python -m bench.ceiling post URL POSTS
 
 ``receive`` is a loop that receives with the SDK and drops what it gets: it prints the CPU seconds
-and the seconds from the first hub event to the last. ``idle`` is the same loop where nothing
-comes: CPU seconds and seconds. ``post`` posts one body of 400 audit events time and again from a
+and the seconds from the first hub event to the last. ``idle`` is the same loop on an idle
+hub: CPU seconds and seconds. ``post`` posts one body of 400 audit events again and again from a
 bare socket: CPU seconds and seconds.
 """
 
@@ -28,7 +28,7 @@ from testkit.streams.stream import bench_bodies
 EVENTS_PER_POST = 400
 SETTLE_S = 5.0
 Used = tuple[float, float]
-"""CPU seconds, and seconds."""
+"""CPU seconds and elapsed seconds."""
 
 
 def _spent(cpu: float, start: float) -> Used:
@@ -36,7 +36,7 @@ def _spent(cpu: float, start: float) -> Used:
 
 
 async def receive(connection_string: str, bodies: int, prefetch: int) -> Used:
-    """Receive so many hub events."""
+    """Receive this number of hub events; return what was used from the first to the last."""
     done = asyncio.Event()
     count = 0
     cpu = start = 0.0
@@ -64,7 +64,7 @@ async def receive(connection_string: str, bodies: int, prefetch: int) -> Used:
 
 
 async def idle(connection_string: str, seconds: float) -> Used:
-    """Wait for hub events that do not come."""
+    """Wait for hub events on an idle hub; return what was used."""
 
     async def on_batch(_context: PartitionContext, _events: Sequence[EventData]) -> None:
         raise AssertionError("nothing was to come")
@@ -84,7 +84,7 @@ async def idle(connection_string: str, seconds: float) -> Used:
 
 
 def post(url: str, posts: int) -> Used:
-    """Post the same body so many times."""
+    """Post the same body this many times; return what was used."""
     parts = urlsplit(url)
     hub_event = next(bench_bodies(1, records_per_body=EVENTS_PER_POST))
     body = b"".join(Body([event.raw for event in unpack(hub_event.body)[0]]).pieces())

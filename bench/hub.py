@@ -1,4 +1,4 @@
-"""The emulator in a process of its own, with a backlog or a steady stream.
+"""The emulator as a separate process, with a backlog or a steady stream.
 
     python -m bench.hub LOAD
 
@@ -24,7 +24,7 @@ BODIES_OF_STREAM = 500
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What is in the hub, and what comes in."""
+    """What is in the hub at first, and what is published later."""
 
     partitions: int = 4
     bodies: int = 0
@@ -55,10 +55,10 @@ def publish(broker: Broker, load: Load) -> int:
 
 
 def stream(broker: Broker, load: Load) -> int:
-    """Publish at a steady rate what is due at each tick; each event tells when it came.
+    """Publish a steady stream; each event carries the time at which it was published.
 
-    Returns the number of hub events. Some bodies are made before and used time and again: only
-    their times differ, which is enough to make their events others.
+    Returns the number of hub events. Some bodies are made in advance and used again and again: only
+    their times differ, which is enough to make different events.
     """
     bodies = [each.body for each in _bodies(load, BODIES_OF_STREAM)]
     start, sent = time.monotonic(), 0
@@ -84,7 +84,7 @@ def _bodies(load: Load, count: int) -> Iterable[Published]:
 
 
 def now() -> str:
-    """The time as the API server writes it."""
+    """Return the current time in the format of the API server."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

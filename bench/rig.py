@@ -1,6 +1,7 @@
-"""The processes of one measurement: hub, sink, forwarder, each alone to tell their CPU apart."""
+"""The processes of one measurement: hub, sink and forwarder, each measured separately."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ SOURCE: Program = (PYTHON, "-m", "aks_audit")
 
 @contextmanager
 def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process with pipes, ended at the end."""
+    """Run a process with pipes; kill it and its children at the end of the block."""
     running = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -56,7 +57,7 @@ def ask(running: subprocess.Popen[str]) -> str:
 
 
 def line_of(running: subprocess.Popen[str]) -> str:
-    """The next line of a process's output."""
+    """Return the next line of a process's output."""
     assert running.stdout is not None
     return running.stdout.readline().strip()
 
@@ -70,13 +71,13 @@ class Hub:
     _running: subprocess.Popen[str]
 
     def stream(self) -> int:
-        """Have the load's stream published; returns the number of its hub events."""
+        """Publish the stream of the load; returns the number of its hub events."""
         return int(ask(self._running))
 
 
 @contextmanager
 def open_hub(load: Load) -> Iterator[Hub]:
-    """The emulator with a backlog."""
+    """Run the emulator with a backlog."""
     arguments = msgspec.json.encode(load).decode()
     with process(PYTHON, "-m", "bench.hub", arguments) as running:
         connection_string, _, size = line_of(running).rpartition(" ")
@@ -91,19 +92,19 @@ class Sink:
     _running: subprocess.Popen[str]
 
     def taken(self) -> Taken:
-        """What it took so far."""
+        """Return what has arrived so far."""
         return msgspec.json.decode(ask(self._running), type=Taken)
 
 
 @contextmanager
 def open_sink(latency_ms: float = 0, mode: str = "count") -> Iterator[Sink]:
-    """The webhook, in one of the modes of `bench.sink`."""
+    """Run the webhook, in one of the modes of `bench.sink`."""
     with process(PYTHON, "-m", "bench.sink", str(latency_ms), mode) as running:
         yield Sink(line_of(running), running)
 
 
 def used_by(*arguments: str) -> tuple[float, float]:
-    """CPU seconds and seconds that `bench.ceiling` took."""
+    """Run `bench.ceiling`; return CPU seconds and elapsed seconds."""
     command = [PYTHON, "-m", "bench.ceiling", *arguments]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     cpu_s, seconds = map(float, done.stdout.split())
@@ -113,8 +114,8 @@ def used_by(*arguments: str) -> tuple[float, float]:
 class Forwarder:
     """A forwarder under measurement.
 
-    It is not the one of `testkit.rig`: nobody reads its log here, because that would cost CPU time,
-    and the CPU and the memory of its children count as well.
+    It is not the one of `testkit.rig`: its log is not read here, because that would cost CPU time,
+    and the CPU and the memory of its children are added to its own.
     """
 
     def __init__(self, running: subprocess.Popen[str], port: int) -> None:
@@ -122,7 +123,7 @@ class Forwarder:
         self._port = port
 
     def scrape(self, name: str) -> float:
-        """A metric, summed over its labels."""
+        """Return a metric, summed over its labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
             return Scrape(answer.read().decode()).total(name)
 
@@ -153,7 +154,7 @@ class Forwarder:
 def open_forwarder(
     program: Program, hub: Hub, sink: Sink, settings: Mapping[str, str] | None = None
 ) -> Iterator[Forwarder]:
-    """A forwarder on a fresh SQLite file."""
+    """Run a forwarder with a new SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         environment = {
@@ -170,9 +171,7 @@ def open_forwarder(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    import socket  # noqa: PLC0415 - nothing else needs it
-
+    """Return a port that is free."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -1,10 +1,11 @@
-"""The webhook in a process of its own: it counts, and measures delays if it is asked to.
+"""The webhook as a separate process: it counts, and measures delays on request.
 
     python -m bench.sink LATENCY_MS [delays | stalled]
 
-Much cheaper than Falco, so that it is not what is measured: a body is received and its events are
-counted. Prints its URL. For each line on standard input it prints a `Taken` as JSON. ``delays``
-tells how long after its stageTimestamp each event came; ``stalled`` answers everything with 503.
+It is much cheaper than Falco, so that the forwarder is what is measured: it receives a body and
+counts its events. It prints its URL and, for each line on standard input, a `Taken` as JSON.
+``delays`` reports how long after its stageTimestamp each event arrived; ``stalled`` answers
+everything with 503.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _STAGE_TIME = re.compile(rb'"stageTimestamp":"([^"]+)"')
 
 
 class Taken(msgspec.Struct):
-    """What came so far."""
+    """What has arrived so far."""
 
     events: int = 0
     posts: int = 0
@@ -47,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take what came of a head or a body."""
+        """Process the next bytes of a head or a body."""
         if self._missing:
             self._take(data)
             return

@@ -1,8 +1,8 @@
 """Nobody reads the log any more, and the pipe is full: log lines are lost, and nothing else."""
 
-from tests.fault.balance import Balance
 from testkit.rig import Rig, eventually
 from testkit.streams.bodies import audit_bodies
+from tests.fault.balance import Balance
 
 PAGES = ("/livez", "/readyz", "/metrics", "/")
 

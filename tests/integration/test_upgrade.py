@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from azure.storage.blob import ContainerClient
+
 from testkit.rig import HUB, Rig
 from testkit.streams.bodies import audit_bodies
 
