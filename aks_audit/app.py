@@ -28,7 +28,7 @@ from .ops import logs, server
 from .ops.health import Health
 from .ops.logs import get_logger
 from .ops.memory import give_back_large_blocks
-from .ops.metrics import Metrics
+from .ops.metrics import LostLines, Metrics
 from .version import python_version, sdk_version, version
 
 log = get_logger("app")
@@ -114,6 +114,7 @@ def _measure(
     process.inflight_events.set_function(lambda: sum(each.events for each in in_flight))
     process.inflight_bytes.set_function(lambda: sum(each.bytes for each in in_flight))
     process.build_info.labels(version(), python_version(), sdk_version()).set(1)
+    metrics.registry.register(LostLines(logs.lost_lines))
     metrics.registry.register(PartitionCollector(ledger, checkpointer, time.time))
 
 

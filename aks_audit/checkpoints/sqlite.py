@@ -1,4 +1,4 @@
-"""Checkpoints and ownership in one SQLite file, for local runs."""
+"""The checkpoint store for local runs."""
 
 import sqlite3
 import time
@@ -15,7 +15,8 @@ SQLITE_BUSY_S = 10.0
 """How long a process waits for another one's transaction."""
 
 CLOCK_SLACK_S = 60.0
-"""So far in the future, an ownership was claimed before the clock was put back."""
+"""An ownership whose time is further in the future than this was claimed before the clock was put
+back."""
 
 
 class SqliteStore(Store):

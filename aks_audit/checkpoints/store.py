@@ -29,13 +29,45 @@ class FencedWrites(Protocol):
     """What `Checkpointer` needs of a store."""
 
     def create(self, key: Key, position: Position) -> Position:
-        """Write a first checkpoint; one that is there already stays. Returns what is there now."""
+        """Write a first checkpoint; one that is there already stays.
+
+        Args:
+            key: Of the partition.
+            position: The end of what is done, or the position before the first hub event.
+
+        Returns:
+            The checkpoint that is there now.
+
+        Raises:
+            AzureError, sqlite3.Error, OSError: The store fails.
+        """
 
     def fence(self, key: Key, writer: str) -> Position:
-        """Make the checkpoint the writer's own, and return it. Writes of earlier writers fail."""
+        """Make the checkpoint the writer's own: from now on the writes of earlier writers fail.
+
+        Args:
+            key: Of the partition.
+            writer: The fencing token, new for each claim.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            AzureError, sqlite3.Error, OSError: The store fails, or has no such checkpoint.
+        """
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
-        """Move the checkpoint forward, never back. Raises Fenced."""
+        """Move the checkpoint forward; one that is at the position or behind it stays.
+
+        Args:
+            key: Of the partition.
+            writer: The fencing token of the claim.
+            position: The end of what is done.
+
+        Raises:
+            Fenced: Another writer has claimed the partition since.
+            AzureError, sqlite3.Error, OSError: The store fails, or has lost the checkpoint.
+        """
 
 
 class Store(CheckpointStore, FencedWrites):

@@ -21,6 +21,8 @@ def show(config: Config, wanted: Selection, *, summary: bool) -> None:
             tally.add(matching)
             for letter in () if summary else matching:
                 click.echo(msgspec.json.encode(_line(letter)))
+    except BrokenPipeError:
+        raise  # whoever reads the list has enough; that is not a fault of the store
     except STORE_ERRORS as error:
         raise Fatal(f"the dead letters cannot be read: {explain(error)}") from error
     _sum_up(tally, err=not summary)

@@ -1,14 +1,12 @@
 """Times on the command line."""
 
-from datetime import datetime
-
-from ..audit import timestamps
-
-_DATE = len("2024-05-01")
+from datetime import UTC, datetime
 
 
 def parse_moment(text: str) -> datetime:
-    """A moment of a command line: RFC 3339, or a date in UTC. Raises ValueError."""
-    if len(text) == _DATE:
-        return timestamps.parse(f"{text}T00:00:00Z")
-    return timestamps.parse(text.replace(" ", "T"))  # RFC 3339, section 5.6, allows a space
+    """A moment of a command line: a date, or a date and time; in UTC where it names no offset.
+
+    RFC 3339, and what else of ISO 8601 Python reads. Raises ValueError.
+    """
+    moment = datetime.fromisoformat(text.upper())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -113,7 +113,7 @@ class _Endpoint:
     """One webhook, with the same retries as forwarding; after the last one the replay ends."""
 
     def __init__(self, config: SinkConfig) -> None:
-        # A command does not hold for ever: what follows the last retry is told to whoever ran it.
+        # A command does not hold events for ever: after the last retry it ends, and says why.
         self._config = replace(config, exhausted=Exhausted.DEADLETTER)
         self._metrics = PostMetrics(CollectorRegistry())
         self._retrying = Retrying(

@@ -26,7 +26,11 @@ LEFTOVER_S = 3600.0
 
 
 class Store(Protocol):
-    """Segments by name. Calls block; they raise OSError or AzureError."""
+    """Segments by name.
+
+    All calls block, and raise OSError or AzureError when the store fails. A name is what
+    `letter.segment_name` makes; data is what `letter.encode` makes, some MB at most.
+    """
 
     def write(self, name: str, data: bytes) -> None:
         """Keep a segment, whole and durable once this returns; overwrites one of that name."""

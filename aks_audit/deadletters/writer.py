@@ -35,7 +35,7 @@ WRITE_S = 60.0
 """How long one write may take before the writer counts as stalled."""
 
 Settle = Callable[[Sequence[Item]], None]
-"""Is told of the events whose dead letters the store has confirmed."""
+"""Settles the events whose dead letters the store has confirmed."""
 
 
 class Writer:
@@ -43,7 +43,7 @@ class Writer:
 
     Args:
         store: Where they are kept.
-        settle: Is told once they are.
+        settle: Is called with the events whose dead letters are kept.
         metrics: Counts what is kept, by reason.
     """
 

@@ -37,7 +37,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def needed(self) -> Collection[str]:
-        """The routes that have to have room. Dead letters of all go by the default one."""
+        """The routes that have to have room: dead letters of hub events go by the default one."""
         return {DEFAULT, *self.by_route} if self.faults else self.by_route.keys()
 
 

@@ -58,7 +58,11 @@ class Handover:
         self._turn_ends = 0.0
 
     async def put(self, delivery: Delivery) -> None:
-        """On the SDK's thread: hand over, as soon as less than ``max_bytes`` waits."""
+        """On the SDK's thread: hand over, as soon as less than ``max_bytes`` waits.
+
+        Args:
+            delivery: Hub events of one partition. They are taken in the order of the calls.
+        """
         loop = asyncio.get_running_loop()
         size = sum(len(event.body) for event in delivery[1])
         wake = False
@@ -79,7 +83,11 @@ class Handover:
         self._filled.set()
 
     async def take(self) -> list[Delivery]:
-        """On trio: take all the hub events there are; wait where there are none."""
+        """On trio: take all the hub events there are; wait where there are none.
+
+        Returns:
+            One delivery at least, in the order in which they were put.
+        """
         if trio.current_time() >= self._turn_ends:
             await trio.lowlevel.checkpoint()
             self._turn_ends = trio.current_time() + TURN_S

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from azure.eventhub import EventData
-from azure.eventhub._pyamqp.aio import _session_async
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.amqp import AmqpMessageBodyType
 
@@ -86,22 +85,25 @@ def credit(inflight_max_bytes: int, partitions: int) -> tuple[int, int]:
 
 # ---- private parts -----------------------------------------------------------------------------
 
+_SESSIONS = "azure.eventhub._pyamqp.aio._session_async"
+"""Where the class of the links is looked up when a link is made."""
+_LINKS = "azure.eventhub._pyamqp.aio._receiver_async"
+"""Where it is defined."""
+
 PRIVATE_NAMES = (
-    "azure.eventhub._pyamqp.aio._session_async:ReceiverLink",
+    f"{_SESSIONS}:ReceiverLink",
+    f"{_LINKS}:ReceiverLink._received_delivery_tags",
     "azure.eventhub.aio:EventHubConsumerClient._create_consumer",
     "azure.eventhub.aio._consumer_async:EventHubConsumer._open",
 )
-"""The private names that are replaced below, as module:name."""
+"""The private names that are replaced below, as module:name; the last part may be an attribute
+that the class sets in its ``__init__``."""
 
 OPENING_PAUSE_S = 1.0
 """Between two attempts to open a partition."""
 
 OpeningObserver = Callable[[str, Exception | None], None]
 """(partition, why it cannot be opened, or None when it is open)"""
-
-_sessions: Any = _session_async
-"""Where the class of the links is looked up; the SDK's own modules are untyped."""
-_ReceiverLink: Any = getattr(_session_async, "ReceiverLink", None)
 
 
 def check_private_names() -> None:
@@ -121,8 +123,16 @@ def _is_there(name: str) -> bool:
     except ImportError:
         return False
     for part in path.split("."):
-        found = getattr(found, part, None)
+        owner, found = found, getattr(found, part, None)
+        if found is None and part in _set_by(owner):
+            return True
     return found is not None
+
+
+def _set_by(owner: object) -> tuple[str, ...]:
+    """The names that a class uses in its ``__init__``, those of its attributes among them."""
+    code = getattr(getattr(owner, "__init__", None), "__code__", None)
+    return () if code is None else code.co_names
 
 
 class _NothingKept(set[bytes]):
@@ -130,12 +140,6 @@ class _NothingKept(set[bytes]):
 
     def add(self, _tag: bytes, /) -> None:
         """Keep nothing."""
-
-
-def _make_link(*args: Any, **kwargs: Any) -> Any:
-    link = _ReceiverLink(*args, **kwargs)
-    link._received_delivery_tags = _NothingKept()  # noqa: SLF001
-    return link
 
 
 def forget_delivery_tags() -> None:
@@ -147,7 +151,15 @@ def forget_delivery_tags() -> None:
     bytes an event (measured), a gigabyte a day at 100 events a second. azure-sdk-for-python
     #36398 may be about it.
     """
-    _sessions.ReceiverLink = _make_link
+    sessions: Any = importlib.import_module(_SESSIONS)
+    make: Any = importlib.import_module(_LINKS).ReceiverLink
+
+    def make_link(*args: Any, **kwargs: Any) -> Any:
+        link = make(*args, **kwargs)
+        link._received_delivery_tags = _NothingKept()  # noqa: SLF001
+        return link
+
+    sessions.ReceiverLink = make_link
 
 
 def observe_openings(client: EventHubConsumerClient, observer: OpeningObserver) -> None:

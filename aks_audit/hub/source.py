@@ -1,4 +1,4 @@
-"""Hub events to whoever takes them, whatever happens to the client.
+"""Keeps hub events coming, whatever happens to the client.
 
 One `Receiver` at a time is kept running. The SDK reconnects by itself after most faults, but not
 after all, and a reconnect can hang without limit in SASL (`_pyamqp/aio/_sasl_async.py`). The

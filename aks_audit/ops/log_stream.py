@@ -32,8 +32,7 @@ class LogStream:
     """Writes lines to a stream, in order. All threads may log.
 
     Args:
-        tell_lost: logs how many lines were lost. It is called where they are missing in the log.
-
+        tell_lost: Logs how many lines were lost. It is called where they are missing in the log.
     """
 
     def __init__(self, tell_lost: Callable[[int], object]) -> None:
@@ -52,6 +51,8 @@ class LogStream:
         self._room = MAX_QUEUED_CHARS
         self._gap = 0
         """How many lines were lost behind the queue; no line is queued behind a gap."""
+        self._under_way = 0
+        """How many lines are being written now."""
         self._patience_s: float | None = None
         """How long a line may wait that is written directly; None is for ever."""
 
@@ -100,20 +101,33 @@ class LogStream:
                 await write_queue()
         finally:
             with trio.move_on_after(LAST_LINES_S, shield=True) as last:
+                await write_queue()  # once at least: it waits for the write that was abandoned
                 while self._queue:
                     await write_queue()
-            self._stop_queueing(0.0 if last.cancelled_caught else LAST_LINES_S)
+            self._stop_queueing(stalled=last.cancelled_caught)
 
     def _start_queueing(self, wake: Callable[[], object]) -> None:
         with self._guard:
             self._wake, self._patience_s = wake, None
 
-    def _stop_queueing(self, patience_s: float) -> None:
-        with self._guard:
-            self._wake, self._patience_s = None, patience_s
-            rest = self._take()
-            if rest:
-                self._write(rest)
+    def _stop_queueing(self, *, stalled: bool) -> None:
+        """Write directly from now on, what is still queued first.
+
+        Where the stream is stalled a worker thread still waits in it, with its lines. They are
+        lost: the thread ends with the process.
+        """
+        patience_s = 0.0 if stalled else LAST_LINES_S
+        turn = self._turn.acquire(timeout=patience_s)
+        try:
+            with self._guard:
+                self._wake, self._patience_s = None, patience_s
+                rest = self._take()
+                if stalled:
+                    self.lost += self._under_way
+            self._write(rest)
+        finally:
+            if turn:
+                self._turn.release()
 
     def _take(self) -> list[str]:
         taken, self._queue, self._room, self._gap = self._queue, [], MAX_QUEUED_CHARS, 0
@@ -129,14 +143,18 @@ class LogStream:
 
     def _write(self, lines: Sequence[str]) -> None:
         """Write lines when it is this thread's turn; what the stream does not take is lost."""
+        if not lines:
+            return
         patience_s = self._patience_s
         deadline = None if patience_s is None else time.monotonic() + patience_s
         if not self._turn.acquire(timeout=-1 if patience_s is None else patience_s):
             self._lose(len(lines))
             return
         try:
+            self._under_way = len(lines)
             left = _write(self._stream, "".join(f"{line}\n" for line in lines), deadline)
         finally:
+            self._under_way = 0
             self._turn.release()
         if left:
             self._lose(left)

@@ -83,10 +83,9 @@ def configure(
     A later call takes effect at once, except for loggers that `Logger.bind` has returned before.
 
     Args:
-        level: the least severe level that is written.
+        level: The least severe level that is written.
         format: None chooses console for a terminal, json for all else.
-        stream: where to write; None is standard error.
-
+        stream: Where to write; None is standard error.
     """
     stream = sys.stderr if stream is None else stream
     _stream.use(stream)
@@ -247,7 +246,17 @@ class _Bridge(logging.Handler):
         super().__init__()
         self._processors = processors
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record without the lock that a handler usually holds meanwhile.
+
+        The stream has locks of its own. With a second one, two threads could wait for each other:
+        one in the stream, where a finalizer runs that logs, and one that logs by this handler.
+        """
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - the caller's arguments do not fit its message

@@ -9,7 +9,7 @@ Its client library puts no ``_total`` behind a counter's name and ours does, so
 `LegacyCounter` renders itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from prometheus_client import (
@@ -20,6 +20,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 PREFIX = "aks_audit_log"
 
@@ -173,6 +175,18 @@ class ProcessMetrics:
             "python",
             "azure_eventhub",
         )
+
+
+class LostLines(Collector):
+    """A counter that reads its value where it is kept: the log must not need the metrics."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterable[Metric]:
+        """The family, as it is now."""
+        text = "Log lines that were lost because nobody read the log."
+        yield CounterMetricFamily(f"{PREFIX}_log_lines_lost", text, value=self._count())
 
 
 class Metrics:

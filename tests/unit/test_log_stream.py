@@ -180,9 +180,33 @@ async def test_a_stalled_stream_holds_up_the_end_only_for_so_long(
     await queueing(log, body)
     assert log._patience_s == 0, "it has waited once"
     log.write("after it")
-    assert log.lost == 2
+    assert log.lost == 3, "the line that is being written as well: its thread ends with the process"
     stream.be_read()
     await stream.wait_until(lambda: lines(stream) == ["being written"])
+
+
+@pytest.mark.parametrize("more", [0, 3])
+async def test_a_slow_reader_gets_the_last_lines(more: int) -> None:
+    """The end comes while a worker thread waits in the stream, with lines that left the queue."""
+    stream = Stalled()
+    log = make_log(stream)
+    written = ["being written", *(f"queued {number}" for number in range(more))]
+
+    async def read_later() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        stream.be_read()
+
+    async with trio.open_nursery() as reading:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run, log)
+            log.write(written[0])
+            await stream.wait_for_writer()
+            for line in written[1:]:
+                log.write(line)
+            reading.start_soon(read_later)
+            nursery.cancel_scope.cancel()
+        assert lines(stream) == written
+    assert log.lost == 0
 
 
 def test_a_finalizer_that_logs_while_a_line_is_written_does_not_block() -> None:

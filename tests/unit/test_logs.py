@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,18 @@ class TestWhileItRuns:
         assert first["msg"] == "m"
         assert told["msg"] == "log lines were lost: nobody read them"
         assert (told["level"], told["component"], told["lines"]) == ("warning", "logs", 2)
+
+
+def test_a_library_logs_without_a_lock_besides_the_streams(stream: io.StringIO) -> None:
+    """With a lock of the handler's, a finalizer that logs within the stream could wait for ever."""
+    configure(LogLevel.INFO, "json", stream)
+    (handler,) = logging.getLogger().handlers
+    with handler.lock or nullcontext():
+        thread = threading.Thread(target=logging.getLogger("azure").warning, args=("m",))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert [line["msg"] for line in lines(stream)] == ["m"]
 
 
 class ByCharacter(io.StringIO):

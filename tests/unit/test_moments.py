@@ -15,9 +15,11 @@ MOMENT = datetime(2024, 5, 1, 8, tzinfo=UTC)
         "2024-05-01 08:00:00Z",
         "2024-05-01T08:00:00.000Z",
         "2024-05-01T10:00:00+02:00",
+        "2024-05-01T08:00:00",  # as 1.0 read it: in UTC
+        "2024-05-01T08:00",
     ],
 )
-def test_a_moment_is_rfc_3339(text: str) -> None:
+def test_a_moment_is_a_date_and_a_time(text: str) -> None:
     assert parse_moment(text) == MOMENT
 
 
@@ -25,19 +27,7 @@ def test_a_date_begins_in_utc() -> None:
     assert parse_moment("2024-05-01") == MOMENT.replace(hour=0)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "yesterday",
-        "2024-02-30",
-        "20240501",
-        "2024-W18-3",
-        "2024-05-01T08:00:00",  # in which zone?
-        "2024-05-01T08:00Z",
-        "2024-05-01T08:00:00Z ",
-    ],
-)
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-02-30", "2024-05-01T08:00:00Z "])
 def test_anything_else_is_not_a_moment(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the message may be Python's
         parse_moment(text)
