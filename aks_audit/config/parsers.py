@@ -169,7 +169,7 @@ def exhausted(text: str) -> Exhausted:
     try:
         return Exhausted(text.lower())
     except ValueError:
-        invalid("is none of hold, deadletter and drop")
+        invalid("is not one of hold, deadletter and drop")
 
 
 def cluster_name(text: str) -> bool:
@@ -183,7 +183,8 @@ def log_level(text: str) -> LogLevel:
     """Read a level by its name in logrus."""
     name = text.upper()
     names = {"WARNING": LogLevel.WARN, **LogLevel.__members__}
-    return names.get(name) or invalid("is none of panic, fatal, error, warn, info, debug and trace")
+    reason = "is not one of panic, fatal, error, warn, info, debug and trace"
+    return names.get(name) or invalid(reason)
 
 
 def verbose_level(text: str) -> LogLevel:

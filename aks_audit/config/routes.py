@@ -65,12 +65,14 @@ def parse(text: str) -> tuple[Route, ...]:
 def _route(number: int, entry: dict[str, Any]) -> Route:
     unknown = set(entry) - _KEYS
     if unknown:
-        raise RouteError(f"route {number} has a key that is none of {', '.join(sorted(_KEYS))}")
+        raise RouteError(f"route {number} has a key that is not one of {', '.join(sorted(_KEYS))}")
     if not all(isinstance(value, str) for value in entry.values()):
         raise RouteError(f"route {number} has a value that is not a string")
     name = entry.get("name", f"route-{number}")
     if name == DEFAULT or _NAME.fullmatch(name) is None:
-        raise RouteError(f"route {number} has a name that is not of a-z, 0-9, - and _, or default")
+        raise RouteError(
+            f"route {number} has a name that is not made of a-z, 0-9, - and _, or is {DEFAULT}"
+        )
     if "cluster" not in entry and "category" not in entry:
         raise RouteError(f"route {number} has neither cluster nor category")
     try:

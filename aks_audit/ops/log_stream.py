@@ -139,7 +139,8 @@ class LogStream:
             taken = self._take()
             if gap:
                 self._tell_lost(gap)  # the first line of the queue that is empty now
-        self._write(taken)
+        if taken:
+            self._write(taken)
 
     def _write(self, lines: Sequence[str]) -> None:
         """Write lines when it is this thread's turn; what the stream does not take is lost."""

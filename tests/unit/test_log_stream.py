@@ -7,6 +7,7 @@ from typing import TextIO
 
 import pytest
 import trio
+import trio.testing
 
 from aks_audit.ops import log_stream
 from aks_audit.ops.log_stream import LogStream
@@ -186,8 +187,11 @@ async def test_a_stalled_stream_holds_up_the_end_only_for_so_long(
 
 
 @pytest.mark.parametrize("more", [0, 3])
-async def test_a_slow_reader_gets_the_last_lines(more: int) -> None:
+async def test_a_slow_reader_gets_the_last_lines(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end comes while a worker thread waits in the stream, with lines that left the queue."""
+    monkeypatch.setattr(log_stream, "LAST_LINES_S", DEADLINE_S)
     stream = Stalled()
     log = make_log(stream)
     written = ["being written", *(f"queued {number}" for number in range(more))]

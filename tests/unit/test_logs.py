@@ -32,6 +32,7 @@ def _apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers)
     monkeypatch.setattr(logs, "_redactor", Redactor())
+    monkeypatch.setattr(logs, "_stream", log_stream.LogStream(logs._tell_lost))
     level = root.level
     yield
     root.setLevel(level)

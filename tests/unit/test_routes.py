@@ -43,7 +43,7 @@ def test_a_route_shows_nothing_secret() -> None:
         ("[[route]]\nurl = 's3cr3t", "is not TOML at end of document"),
         ('[[route]]\n"s3cr3t"', "is not TOML at "),
         ("[[route]]\n's3cr3t' = 1\n's3cr3t' = 2", "is not TOML at "),
-        ("[[route]]\n's3cr3t' = 1", "route 1 has a key that is none of category, cluster, name,"),
+        ("[[route]]\n's3cr3t' = 1", "route 1 has a key that is not one of category, cluster,"),
         ("[[route]]\nurl = 7\ncluster='x'", "route 1 has a value that is not a string"),
         ("[[route]]\nurl = 'http://s3cr3t/'", "route 1 has neither cluster nor category"),
         ("[[route]]\ncluster='x'", "route 1: its url "),
