@@ -166,6 +166,8 @@ class SinkConfig:
     """The highest lasting rate; None means unlimited."""
     burst: int
     """Events that may go at once before the rate applies."""
+    ca_file: Path | None = None
+    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def load(environ: Mapping[str, str]) -> Config:
         checkpoint=_checkpoint(values, ca_file),
         dead_letters=_dead_letter_location(values, ca_file),
         events=_events(values),
-        sink=_sink(values),
+        sink=_sink(values, ca_file),
         inflight_max_bytes=values[variables.INFLIGHT_BYTES],
         shutdown_grace_s=values[variables.SHUTDOWN_GRACE],
         stats=StatsConfig(host=stats_host, port=stats_port),
@@ -251,7 +253,7 @@ def load(environ: Mapping[str, str]) -> Config:
 
 
 def _ca_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file that OpenSSL's own variable names; httpx reads it, the SDKs are told."""
+    """Return the file that OpenSSL's own variable names; all clients are told of it."""
     name = environ.get("SSL_CERT_FILE")
     return Path(name) if name else None
 
@@ -310,7 +312,7 @@ def _events(values: Values) -> EventsConfig:
     )
 
 
-def _sink(values: Values) -> SinkConfig:
+def _sink(values: Values, ca_file: Path | None) -> SinkConfig:
     address = values[variables.SINK_URL]
     return SinkConfig(
         url=address.url,
@@ -326,4 +328,5 @@ def _sink(values: Values) -> SinkConfig:
         keepalive=values[variables.KEEPALIVE],
         rate_events_per_s=values.find(variables.RATE),
         burst=values[variables.BURST],
+        ca_file=ca_file,
     )

@@ -6,12 +6,14 @@ may be well again later.
 """
 
 import email.utils
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC
 from http import HTTPStatus
 
+import certifi
 import httpx
 import trio
 
@@ -28,6 +30,8 @@ PAYLOAD_FAULTS = frozenset(
 )
 ANSWER_MAX_BYTES = 64 * 1024
 """More of an answer is not read: its status is all that counts."""
+BODY_S = 1.0
+"""How long the body of an answer may take: Falco's is a few bytes, sent with the head."""
 RETRY_AFTER_MAX_S = 300.0
 """An endpoint may ask for a pause, but not for one that is longer than most incidents."""
 
@@ -98,8 +102,7 @@ class Webhook:
         started = trio.current_time()
         label = "error"
         try:
-            with trio.fail_after(self._timeout_s):
-                response = await self._send(Body(events))
+            response = await self._send(Body(events))
             label = str(response.status_code)
         except trio.TooSlowError as error:
             # Falco may have taken it all the same: it answers late under load.
@@ -115,13 +118,10 @@ class Webhook:
     async def _send(self, body: Body) -> httpx.Response:
         headers = [*self._headers, (b"Content-Length", b"%d" % body.size)]
         request = httpx.Request("POST", self._url, headers=headers, stream=body)
-        response = await self._client.send(request, stream=True)
+        with trio.fail_after(self._timeout_s):
+            response = await self._client.send(request, stream=True)
         try:
-            read = 0
-            async for chunk in response.aiter_raw():
-                read += len(chunk)
-                if read > ANSWER_MAX_BYTES:
-                    break
+            await _read_rest(response)
         finally:
             await response.aclose()
         return response
@@ -134,9 +134,30 @@ async def open_webhook(config: SinkConfig, metrics: PostMetrics) -> AsyncIterato
         max_connections=config.concurrency,
         max_keepalive_connections=config.concurrency if config.keepalive else 0,
     )
-    # The timeout covers the whole exchange, which httpx's own (one per read) would not.
-    async with httpx.AsyncClient(limits=limits, timeout=None, follow_redirects=False) as client:  # noqa: S113
+    async with httpx.AsyncClient(
+        verify=ssl.create_default_context(cafile=str(config.ca_file or certifi.where())),
+        limits=limits,
+        timeout=None,  # noqa: S113 - `post` has one for the whole exchange; httpx's is one per read
+        follow_redirects=False,
+        # Not the proxies of the environment. AKS puts HTTP_PROXY into every pod (Azure/AKS #3174),
+        # and a proxy's 200 would count as Falco's, for events that went to the proxy in clear.
+        trust_env=False,
+    ) as client:
         yield Webhook(client, config, metrics)
+
+
+async def _read_rest(response: httpx.Response) -> None:
+    """Read the body of an answer, so that its connection can be used again.
+
+    The status has been read by then, and decides. A body that is cut, badly framed, or does not
+    end costs the connection only: were it an error, events that Falco took would be sent again.
+    """
+    read = 0
+    with suppress(httpx.HTTPError), trio.move_on_after(BODY_S):
+        async for chunk in response.aiter_raw():
+            read += len(chunk)
+            if read > ANSWER_MAX_BYTES:
+                break
 
 
 def _classify(response: httpx.Response) -> None:

@@ -223,7 +223,6 @@ async def test_a_late_answer_is_retried_and_may_make_duplicates(script: str) -> 
         b"HTTP/1.1 20\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X-Endless: yes\r\n" * 20_000,
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
         b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
@@ -257,6 +256,62 @@ async def test_an_endless_answer_is_an_answer(head: bytes) -> None:
     ledger = await against(endless, 1)
     assert ledger.done == Position(0, "0")
     assert requests == 1
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 100\r\n\r\nonly this",
+        b"Content-Length: 100\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    ids=["cut", "missing", "bad chunk", "cut chunk", "not gzip"],
+)
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "hangs"])
+async def test_events_are_delivered_once_the_head_says_so(rest: bytes, *, ends: bool) -> None:
+    """A body that is cut, hangs or is badly framed costs the connection, not a repetition."""
+    requests = 0
+
+    async def server(stream: trio.SocketStream) -> None:
+        nonlocal requests
+        async for data in stream:
+            if not data.startswith(b"POST "):
+                continue  # the rest of a request
+            requests += 1
+            await stream.send_all(b"HTTP/1.1 200 OK\r\n" + rest)
+            if ends:
+                await stream.aclose()
+                return
+
+    ledger = await against(server, 3, batch_max_events=1, concurrency=1)
+    assert ledger.done == Position(2, "2")
+    assert requests == 3
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_the_proxies_of_the_environment_are_not_for_the_audit_stream(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    async def proxy(stream: trio.SocketStream) -> None:
+        nonlocal taken
+        taken += 1
+        await stream.receive_some(65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, proxy, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "fd00::/8,10.0.0.0/8")  # as AKS writes it: httpx fails on it
+        falco, _, ledger = await contract(send, 3)
+        nursery.cancel_scope.cancel()
+    assert ledger.done == Position(2, "2")
+    assert len(falco.received.receipts) == 3
+    assert taken == 0
 
 
 def watched(setup: Setup) -> trio.Event:

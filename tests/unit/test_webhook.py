@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from aks_audit.delivery.webhook import (
     ANSWER_MAX_BYTES,
+    BODY_S,
     LIST_OVERHEAD,
     PIECE_BYTES,
     RETRY_AFTER_MAX_S,
@@ -154,22 +155,30 @@ async def test_a_redirect_is_not_followed(autojump_clock: MockClock) -> None:
     assert hosts == ["falco"]
 
 
-async def test_the_timeout_covers_the_whole_exchange(autojump_clock: MockClock) -> None:
-    async def trickle(_: httpx.Request) -> httpx.Response:
-        async def content() -> AsyncIterator[bytes]:
-            while True:
-                await trio.sleep(1)
-                yield b"x"
-
-        return answer(200, content=content())
-
+async def test_the_timeout_covers_all_up_to_the_head(autojump_clock: MockClock) -> None:
     async def silent(_: httpx.Request) -> httpx.Response:
         await trio.sleep_forever()
         raise AssertionError
 
-    for handler in (silent, trickle):
-        with pytest.raises(Retryable, match=r"no answer within 2\.5 s"):
-            await post(handler, timeout_s=2.5)
+    with pytest.raises(Retryable, match=r"no answer within 2\.5 s"):
+        await post(silent, timeout_s=2.5)
+
+
+@pytest.mark.parametrize("timeout_s", [0.5, 30])
+async def test_a_body_that_does_not_end_is_left(
+    timeout_s: float, autojump_clock: MockClock
+) -> None:
+    async def trickle(_: httpx.Request) -> httpx.Response:
+        async def content() -> AsyncIterator[bytes]:
+            while True:
+                await trio.sleep(0.4)
+                yield b"x"
+
+        return answer(200, content=content())
+
+    metrics = await post(trickle, timeout_s=timeout_s)
+    assert count(metrics, "200") == 1
+    assert trio.current_time() == BODY_S
 
 
 # httpx leaves its generators to the garbage collector when reading ends early.
