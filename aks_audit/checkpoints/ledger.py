@@ -71,7 +71,6 @@ class PartitionLedger:
         "_done",
         "_entries",
         "_opened",
-        "claimed_at",
         "cut_off",
         "done",
         "partition",
@@ -81,7 +80,6 @@ class PartitionLedger:
 
     def __init__(self, partition: str, claimed_at: Position) -> None:
         self.partition = partition
-        self.claimed_at = claimed_at
         self.done = claimed_at
         """The end of the contiguous done prefix: what a checkpoint may name."""
         self.seen = claimed_at.sequence_number

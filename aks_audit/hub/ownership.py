@@ -186,9 +186,8 @@ class SdkStore(AsyncCheckpointStore):
         return await self._listed(checkpoints, self._owned)
 
     async def update_checkpoint(self, checkpoint: dict[str, Any], **_: Any) -> None:
-        """Write a checkpoint. Raises Retryable.
+        """Refuse: a checkpoint is written by `Checkpointer`, fenced, as the ledger says.
 
-        The SDK does so only when a callback asks it to, and ours do not: `Checkpointer` writes
-        what the ledger says.
+        The SDK calls this only when a callback asks it to, and ours do not.
         """
-        await on_trio(self._portal, call, self._limiter, self._store.update_checkpoint, checkpoint)
+        raise NotImplementedError("checkpoints are written by the Checkpointer")

@@ -187,9 +187,10 @@ class Receiver:
             hub_events = [to_hub_event(partition, event) for event in events]
             self.watchdog.blocked.add(partition)
             await self._wiring.handover.put((ledger, hub_events))
-            self.watchdog.blocked.discard(partition)
             self._probe.received[partition] = hub_events[-1].position.sequence_number
+        # In this order: whoever looks in between sees a partition that waits or has called back.
         self.watchdog.called_back(partition, events=len(events))
+        self.watchdog.blocked.discard(partition)
 
     async def _on_closed(self, context: PartitionContext, reason: CloseReason) -> None:
         partition = context.partition_id

@@ -151,7 +151,7 @@ class Source:
         """The readiness check."""
         receiver = self._receiver
         if receiver is None:
-            return f"no client: {self._problem}"
+            return f"no client: {self._problem or 'not started yet'}"
         return receiver.watchdog.unready(self._problem)
 
     def stalled(self) -> str | None:

@@ -125,10 +125,12 @@ class Watchdog:
         return self._lapsed_partition(now) or self._spinning(now)
 
     def _lapsed_partition(self, now: float) -> str | None:
-        for partition, beat in list(self.partitions.items()):
-            if now - beat > LAPSE_S and partition not in self.blocked:
+        # Before the partitions: one that stops waiting between the two looks has called back.
+        blocked = set(self.blocked)
+        for partition, beat in dict(self.partitions).items():
+            if now - beat > LAPSE_S and partition not in blocked:
                 return f"partition {partition} did not call back for {LAPSE_S:g} s"
-        for partition, rounds in list(self.unread.items()):
+        for partition, rounds in dict(self.unread).items():
             if rounds > UNREAD_ROUNDS_MAX:
                 why = self.failing.get(partition, "no answer")
                 return f"partition {partition} is ours and not read ({why})"

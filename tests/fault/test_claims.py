@@ -176,6 +176,25 @@ def test_another_replica_s_first_checkpoint_is_where_we_start(other: Trio) -> No
     run(main)
 
 
+def test_a_callback_that_had_to_wait_never_looks_as_if_it_had_lapsed(other: Trio) -> None:
+    """The watchdog may be asked at any moment, also between two marks."""
+    watchdog = other.receiver.watchdog
+
+    class Blocked(set[str]):
+        def discard(self, partition: object, /) -> None:
+            assert watchdog.partitions[str(partition)] > 0
+            super().discard(str(partition))
+
+    async def main() -> None:
+        await other.receiver._on_claimed(CONTEXT)
+        watchdog.blocked = Blocked()
+        watchdog.partitions["0"] = 0
+        await other.receiver._on_events(CONTEXT, [event(0)])
+        assert not watchdog.blocked
+
+    run(main)
+
+
 def test_a_store_that_fails_is_asked_each_round_while_ownership_lasts_then_seldom() -> None:
     now = 0.0
     backoff = StoreBackoff(lambda: now)

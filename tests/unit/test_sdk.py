@@ -1,4 +1,7 @@
+import sys
+
 import pytest
+from azure.eventhub._pyamqp.aio import _receiver_async
 from azure.eventhub.aio import EventHubConsumerClient
 
 from aks_audit.errors import Fatal
@@ -22,8 +25,45 @@ def test_a_private_name_that_is_gone_ends_the_start_with_its_name(
         sdk.check_private_names()
 
 
+def test_an_attribute_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Renamed:
+        def __init__(self) -> None:
+            self.tags: set[bytes] = set()
+
+    monkeypatch.setattr(_receiver_async, "ReceiverLink", Renamed)
+    with pytest.raises(Fatal, match=r"ReceiverLink\._received_delivery_tags"):
+        sdk.check_private_names()
+
+
+def test_a_module_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.eventhub.aio._consumer_async", None)
+    with pytest.raises(Fatal, match=r"_consumer_async:EventHubConsumer\._open"):
+        sdk.check_private_names()
+
+
 @pytest.mark.parametrize(
     "name", ["azure.eventhub._no_such_module:Name", "azure.eventhub.aio:EventHubConsumerClient._no"]
 )
 def test_a_name_that_is_not_there_is_seen(name: str) -> None:
     assert not sdk._is_there(name)
+
+
+@pytest.mark.parametrize(
+    ("inflight_mib", "partitions", "expected"),
+    [(64, 1, (112, 8)), (64, 4, (28, 2)), (64, 32, (2, 1)), (64, 256, (1, 1)), (1, 32, (1, 1))],
+)
+def test_credit_is_shared_out(
+    inflight_mib: int, partitions: int, expected: tuple[int, int]
+) -> None:
+    assert sdk.credit(inflight_mib * 1024 * 1024, partitions) == expected
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("inflight_mib", [64, 256, 1024])
+def test_the_buffers_of_the_sdk_are_bounded(inflight_mib: int, partitions: int) -> None:
+    """Half the bytes in flight for typical messages, and twice for the largest."""
+    inflight = inflight_mib * 1024 * 1024
+    prefetch, batch = sdk.credit(inflight, partitions)
+    assert 1 <= batch <= prefetch <= sdk.PREFETCH_MAX
+    assert partitions * prefetch * sdk.TYPICAL_BYTES <= inflight // 2
+    assert partitions * (prefetch + 2 * batch) * sdk.MESSAGE_MAX_BYTES <= 2 * inflight
