@@ -159,6 +159,15 @@ def _end_at_once(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The errors in a group, those of the groups in it among them."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
 def _run(config: Config) -> int:
     # Nothing has begun yet that would have to end in order; and the first process of a container
     # does not get a signal at all for which it has no handler.
@@ -176,7 +185,7 @@ def _run(config: Config) -> int:
     try:
         trio.run(forward, config)
     except* Fatal as group:
-        for error in group.exceptions:
+        for error in _leaves(group):
             log.fatal(str(error))
         status = EXIT_FATAL
     except* Exception:

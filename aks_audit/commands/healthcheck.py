@@ -6,6 +6,7 @@ import http.client
 import click
 
 from ..config.settings import StatsConfig
+from ..errors import describe
 
 
 def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
@@ -26,7 +27,7 @@ def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
         connection.request("GET", f"/{probe}")
         answer = connection.getresponse()
         click.echo(answer.read())
-    except OSError as error:
-        click.echo(f"no answer from {host}:{stats.port}: {error}", err=True)
+    except (OSError, http.client.HTTPException) as error:
+        click.echo(f"no answer from {host}:{stats.port}: {describe(error)}", err=True)
         return 1
     return 0 if answer.status == http.HTTPStatus.OK else 1

@@ -25,6 +25,12 @@ LEFTOVER_S = 3600.0
 """A file still aside after so long was left by a process that died while it wrote."""
 
 
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+"""Dead letters hold audit events: nobody else on the machine is to read them."""
+
+
 class Store(Protocol):
     """Segments by name.
 
@@ -54,14 +60,14 @@ class DirectoryStore:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store.write`."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        self._path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         if not self._swept:
             self._sweep()
             self._swept = True
         # A name of its own: another process may write a segment of this name just now.
         aside = self._path / f".{name}.{uuid4().hex[:8]}.tmp"
         try:
-            with aside.open("wb") as file:
+            with os.fdopen(os.open(aside, NEW_FILE, FILE_MODE), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,11 +2,14 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aks_audit.__main__ import _leaves
+from aks_audit.errors import Fatal
 from testkit.rig import Forwarder, Rig
 from testkit.streams.bodies import audit_bodies
 
@@ -165,3 +168,38 @@ def test_warnings_are_logged_at_start(rig: Rig) -> None:
     with rig.forwarder(POSTMAXRETRY="3") as forwarder:
         forwarder.wait_for_log("serving")
         assert [line for line in forwarder.log(level="warning") if "POSTMAXRETRIES" in line["msg"]]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"\x15\x03\x01\x00\x02\x02\x46"]
+)
+def test_a_healthcheck_of_something_else_says_so(
+    answer: bytes, listener: socket.socket, tmp_path: Path
+) -> None:
+    """Another program listens at STATSADDRESS: no traceback, and exit status 1."""
+    listener.settimeout(60)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    environment = {
+        "EHUBNAMESPACECONNECTIONSTRING": "Endpoint=sb://x/;SharedAccessKeyName=p;SharedAccessKey=k",
+        "CHECKPOINTFILE": str(tmp_path / "checkpoints"),
+        "WEBSINKURL": "http://127.0.0.1:1/k8s-audit",
+        "STATSADDRESS": f"127.0.0.1:{listener.getsockname()[1]}",
+    }
+    ended = run(environment, "healthcheck")
+    server.join()
+    assert ended.returncode == 1
+    assert "no answer from 127.0.0.1:" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_faults_in_nested_groups_are_told_one_by_one() -> None:
+    group = ExceptionGroup("outer", [Fatal("one"), ExceptionGroup("inner", [Fatal("two")])])
+    assert [str(error) for error in _leaves(group)] == ["one", "two"]

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import stat
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -81,3 +82,13 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     store.write("c.jsonl", b"data")
     assert not left.exists()
     assert busy.exists()
+
+
+def test_nobody_else_may_read_dead_letters(tmp_path: Path) -> None:
+    folder, before = tmp_path / "deadletters", os.umask(0)
+    try:
+        DirectoryStore(folder).write("a.jsonl", b"data")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "a.jsonl").stat().st_mode) == 0o600

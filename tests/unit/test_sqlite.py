@@ -1,4 +1,6 @@
+import os
 import sqlite3
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -275,3 +277,21 @@ async def test_a_file_that_is_locked_for_too_long_is_retryable(
 async def test_a_fault_of_our_own_is_not_retryable(store: SqliteStore) -> None:
     with pytest.raises(KeyError):
         await call(trio.CapacityLimiter(1), store.update_checkpoint, {})
+
+
+def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints.db"
+    store, before = SqliteStore(file), os.umask(0)
+    try:
+        store.create(key(), at(0))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints.db"
+    file.touch()
+    file.chmod(0o640)
+    SqliteStore(file).create(key(), at(0))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
