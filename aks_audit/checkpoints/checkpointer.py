@@ -82,7 +82,10 @@ class Checkpointer:
         position = await call(self._limiter, self._store.fence, self._key(partition), writer)
         self._writers[partition] = writer
         self.written_at[partition] = time.time()
-        return self._ledger.claim(partition, position)
+        ledger = self._ledger.claim(partition, position)
+        if not ledger.dirty:  # it was written, and only the answer was lost
+            self.unwritten_since.pop(partition, None)
+        return ledger
 
     async def release(self, ledger: PartitionLedger) -> None:
         """Write the last checkpoint of a claim that ends."""

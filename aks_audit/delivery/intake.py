@@ -83,7 +83,7 @@ class Intake:
         if not ledger.cut_off:  # else a new claim brings the event again
             self.heartbeat.expect(within_s=STEP_S)
             self._commit(ledger, event, prepared)
-            self.heartbeat.rest()
+        self.heartbeat.rest()
 
     def _commit(self, ledger: PartitionLedger, event: HubEvent, prepared: Prepared) -> None:
         """Open the hub event in the ledger and put its events into their channels, at once."""

@@ -12,6 +12,7 @@ Two kinds of traffic cross over:
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import trio
@@ -112,9 +113,8 @@ def _resolve(room: asyncio.Future[None]) -> None:
         if not room.done():
             room.set_result(None)
 
-    loop = room.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(resolve)
+    with suppress(RuntimeError):  # the loop has ended, and the callback with it
+        room.get_loop().call_soon_threadsafe(resolve)
 
 
 async def on_trio(

@@ -124,8 +124,10 @@ class SdkStore(AsyncCheckpointStore):
         # Each round of load balancing begins with this call.
         self._observer.round_began()
         self._backoff.check()
-        if not self._claiming:  # the last round found nothing to claim nor to renew
+        if not self._claiming:  # the last round worked, and found nothing to claim nor to renew
             self._own(set())
+            self._backoff.worked()
+            self._claiming = True
         owned: list[dict[str, Any]] = await self._balance(
             self._store.list_ownership, fully_qualified_namespace, eventhub_name, consumer_group
         )

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cached_property, partial
 from typing import Any
@@ -82,8 +83,9 @@ class Receiver:
     def stop(self) -> None:
         """From any thread: close the client, release the partitions, let `run` return."""
         self._stopped = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -140,7 +140,10 @@ def _number(partition: str) -> tuple[int, str]:
 async def _peek(
     client: EventHubConsumerClient, partition: str, position: datetime | int
 ) -> EventData:
-    """The first event at or after a position. Raises Retryable when none comes."""
+    """The first event at or after a position.
+
+    Raises Retryable when none comes, and what the SDK raises when it cannot receive.
+    """
     found: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
 
     async def on_event(_context: PartitionContext, event: EventData | None) -> None:
@@ -158,10 +161,11 @@ async def _peek(
             )
         )
         try:
-            async with asyncio.timeout(PEEK_S):
-                return await found
-        except TimeoutError as error:
-            raise Retryable(f"no event of partition {partition} at {position}") from error
+            either: set[asyncio.Future[Any]] = {found, receiving}
+            await asyncio.wait(either, timeout=PEEK_S, return_when=asyncio.FIRST_COMPLETED)
+            if found.done():
+                return found.result()
+            raise Retryable(f"no event of partition {partition} at {position}")
         finally:
             await client.close()
             # What still runs is the load balancer's pause.

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from azure.eventhub import CloseReason, EventData
-from azure.eventhub.aio import PartitionContext
+from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
+from azure.eventhub.exceptions import EventHubError
 
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
 from aks_audit.config.settings import load
@@ -17,6 +18,7 @@ from aks_audit.errors import Retryable
 from aks_audit.hub.handover import Handover
 from aks_audit.hub.ownership import BACKOFF_MAX_S, StoreBackoff
 from aks_audit.hub.receiver import Receiver, Wiring
+from aks_audit.hub.start_position import _peek
 from aks_audit.hub.watchdog import BALANCE_LAPSE_S
 from aks_audit.model import Position
 from tests.helpers import ENVIRONMENT
@@ -217,3 +219,33 @@ def test_a_store_that_fails_is_asked_each_round_while_ownership_lasts_then_seldo
     backoff.check()
     backoff.failed(Retryable("no route to host"))
     backoff.check()
+
+
+class Failing:
+    """What `start_position._peek` asks of the SDK's client: it cannot receive."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def receive(self, **_: object) -> None:
+        raise EventHubError("no such consumer group")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def test_a_look_at_an_event_ends_when_the_client_cannot_receive() -> None:
+    client = Failing()
+
+    async def main() -> None:
+        with pytest.raises(EventHubError, match="no such consumer group"):
+            await _peek(cast("EventHubConsumerClient", client), "0", 7)
+
+    run(main)
+    assert client.closed

@@ -364,3 +364,16 @@ async def test_a_hundred_clusters_have_metrics_of_their_own(autojump_clock: Mock
     assert counts["c0", "forwarded"] == counts["c99", "duplicate"] == 1
     assert counts["other", "forwarded"] == counts["other", "duplicate"] == 50
     assert len(counts) == 2 * 101
+
+
+async def test_a_hub_event_of_a_claim_that_ended_leaves_no_heartbeat_behind(
+    autojump_clock: MockClock,
+) -> None:
+    """Nothing of it is to be forwarded, so it waits for no room, and is not committed either."""
+    ledgers = Ledger()
+    intake, _ = make_intake()
+    ledger = ledgers.claim("0", START_OF_STREAM)
+    ledgers.forget("0", ledger)
+    await intake.forward(ledger, whole(0, record(KLOG)))
+    await trio.sleep(1000)
+    assert intake.heartbeat.overdue() is None

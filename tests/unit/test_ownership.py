@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from anyio.from_thread import BlockingPortal
 
 from aks_audit.checkpoints.sqlite import SqliteStore
-from aks_audit.hub.ownership import SdkStore
-from aks_audit.hub.watchdog import Watchdog
+from aks_audit.errors import Retryable
+from aks_audit.hub.ownership import SdkStore, StoreBackoff
+from aks_audit.hub.watchdog import BALANCE_LAPSE_S, BALANCE_S, Watchdog
 
 HUB = ("namespace", "hub", "group")
 
@@ -75,3 +77,41 @@ async def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> N
         sdk_store = SdkStore(store, portal, nothing, Watchdog())
         await trio.to_thread.run_sync(asyncio.run, sdk_store.release())
     assert not (tmp_path / "checkpoints").exists()
+
+
+class Sick(SqliteStore):
+    """Fails to list the ownership while it is told to."""
+
+    sick = False
+
+    def list_ownership(self, *hub: str, **_: Any) -> Iterable[dict[str, Any]]:
+        if self.sick:
+            raise OSError("no route to host")
+        return super().list_ownership(*hub)
+
+
+async def test_a_replica_that_claims_nothing_forgets_an_outage_that_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each outage is a new one: the backoff of one does not add to that of the next."""
+    now = 0.0
+    store = Sick(tmp_path / "checkpoints")
+
+    async def rounds(sdk_store: SdkStore) -> None:
+        nonlocal now
+        sdk_store._backoff = StoreBackoff(lambda: now)
+        for _ in range(3):
+            store.sick = True
+            for _ in range(3):
+                with pytest.raises(Retryable):
+                    await sdk_store.list_ownership(*HUB)
+                now += BALANCE_LAPSE_S / 4
+            store.sick = False
+            for _ in range(2):
+                await sdk_store.list_ownership(*HUB)
+                now += BALANCE_S
+
+    async with BlockingPortal() as portal:
+        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        await trio.to_thread.run_sync(asyncio.run, rounds(sdk_store))
+    assert sdk_store._backoff._failing_since is None

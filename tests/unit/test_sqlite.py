@@ -8,11 +8,16 @@ from typing import Any, ClassVar
 import pytest
 import trio
 
+from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Fenced
+from aks_audit.config.settings import load
 from aks_audit.errors import Retryable
-from aks_audit.model import Position
+from aks_audit.model import HubEvent, Position
+from aks_audit.ops.metrics import Metrics
 from aks_audit.storage import call
+from tests.helpers import ENVIRONMENT
 
 SCOPE = ("x.servicebus.windows.net", "insights-logs-kube-audit", "$Default")
 
@@ -295,3 +300,28 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     file.chmod(0o640)
     SqliteStore(file).create(key(), at(0))
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+class AnswerLost(SqliteStore):
+    """Writes, and fails to say so, once."""
+
+    lost = False
+
+    def advance(self, *args: Any) -> None:
+        super().advance(*args)
+        if not self.lost:
+            self.lost = True
+            raise OSError("connection reset")
+
+
+async def test_a_write_whose_answer_was_lost_is_known_after_the_next_claim(tmp_path: Path) -> None:
+    store = AnswerLost(tmp_path / "checkpoints.db")
+    hub, ledger = load(ENVIRONMENT).hub, Ledger()
+    checkpointer = Checkpointer(store, hub, ledger, Metrics().checkpoints)
+    await checkpointer.create("0", at(0))
+    claimed = await checkpointer.claim("0")
+    claimed.open(HubEvent("0", at(1), 0.0, b""), 0)
+    await checkpointer.flush()
+    assert checkpointer.unwritten_since.keys() == {"0"}
+    await checkpointer.claim("0")
+    assert not checkpointer.unwritten_since
