@@ -130,7 +130,7 @@ def _tmp_problems(forwarder: Forwarder) -> Iterator[str]:
     volumes = {volume["name"]: volume for volume in forwarder.pod["volumes"]}
     limit = volumes.get(mounts.get("/tmp"), {}).get("emptyDir", {}).get("sizeLimit", "")
     if not limit.endswith("Mi") or int(limit.removesuffix("Mi")) < 64:  # noqa: PLR2004
-        yield "/tmp is no emptyDir of at least 64Mi"
+        yield "/tmp is not an emptyDir of at least 64Mi"
 
 
 def environment(forwarder: Forwarder, documents: list[Object]) -> dict[str, str]:

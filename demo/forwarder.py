@@ -17,8 +17,8 @@ from demo.errors import DemoError
 from testkit.rig import Forwarder as Process
 from testkit.rig.forwarder import PROGRAM
 
-_READY_SECONDS = 30.0
-_STOP_SECONDS = 30.0
+_READY_SECONDS = 180.0
+_STOP_SECONDS = 180.0
 _POLL_SECONDS = 0.1
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONWARNINGS", "VIRTUAL_ENV")
 """Anything else stays out: a developer's own settings must not reconfigure the demo."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 # specification, part 2.8; the vendor's are listed in
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-troubleshoot.
 NOT_FOUND = "amqp:not-found"
-NOT_ALLOWED = "amqp:not-allowed"
-NOT_IMPLEMENTED = "amqp:not-implemented"
 DECODE_ERROR = "amqp:decode-error"
 RESOURCE_LIMIT_EXCEEDED = "amqp:resource-limit-exceeded"
 LINK_STOLEN = "amqp:link:stolen"

@@ -6,9 +6,9 @@ lost a partition, and does not know it yet, would put the checkpoint back. So ea
 fencing token of its own into the checkpoint, the writer's name, and a write succeeds only while
 that name is still there.
 
-The stores are the SDK's *synchronous* ones. Both the SDK's load balancer (on its own thread, over
-the bridge) and our checkpoint writer call them through ``trio.to_thread``. So a store that hangs
-holds up a worker thread and nothing else, and the writer does not depend on the receiver.
+The stores are the SDK's *synchronous* ones. Both the SDK's load balancer (from its own thread) and
+our checkpoint writer call them through ``trio.to_thread``. So a store that hangs holds up a worker
+thread and nothing else, and the writer does not depend on the receiver.
 """
 
 from typing import Protocol

@@ -1,7 +1,7 @@
 """The SDK's view of our checkpoint store, for its load balancing and its start positions.
 
-The store is synchronous and belongs to trio; the SDK's client is asyncio's. Each call goes over
-the bridge to a worker thread, so a store that hangs does not hold up the client's loop.
+The store is synchronous and belongs to trio; the SDK's client is asyncio's. Each call goes to a
+worker thread of trio, so a store that hangs does not hold up the client's loop.
 """
 
 import random

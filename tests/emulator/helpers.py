@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext as AsyncPartitionContext
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For property tests: a busy machine is no reason to fail."""
+"""For property tests: a busy machine is not a reason to fail."""
 
 DEADLINE = 60.0  # seconds; only reached by a test that fails
 

@@ -1,6 +1,6 @@
 """Falco is away for long: memory flat, partitions kept, probes honest, back at the first probe.
 
-The CPU and the time that it takes are reported, and not judged: they are the machine's as well.
+The CPU and the time that it takes are reported, and not asserted: they are the machine's as well.
 """
 
 import time

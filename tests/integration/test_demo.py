@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testkit.rig import DEADLINE_S
+
 ROOT = Path(__file__).parents[2]
 EVENT = b'{"kind":"Event","auditID":"a","stage":"Panic","stageTimestamp":"2026-03-01T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}
@@ -69,7 +71,10 @@ def test_the_stand_in_is_a_process_of_its_own(tmp_path: Path, number: signal.Sig
     with process("testkit.falco", *options) as running:
         assert running.stdout is not None
         url = running.stdout.readline().split()[-1]
-        answers = [httpx.post(url, content=EVENT, headers=JSON).status_code for _ in range(3)]
+        answers = [
+            httpx.post(url, content=EVENT, headers=JSON, timeout=DEADLINE_S).status_code
+            for _ in range(3)
+        ]
         running.send_signal(number)
         rest, _ = running.communicate()
     assert answers == [503, 200, 200]
@@ -83,7 +88,7 @@ def test_the_stand_in_can_count_only() -> None:
     with process("testkit.falco", "--port", "0", "--count-only", "--path", "/k8s_audit") as running:
         assert running.stdout is not None
         url = running.stdout.readline().split()[-1]
-        assert httpx.post(url, content=EVENT, headers=JSON).status_code == 200
+        assert httpx.post(url, content=EVENT, headers=JSON, timeout=DEADLINE_S).status_code == 200
         running.terminate()
         rest, _ = running.communicate()
     assert json.loads(rest)["events"] == 1

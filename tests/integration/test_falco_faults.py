@@ -10,6 +10,7 @@ import trio
 
 from testkit.falco import Settings, ThreadedFalco, serve_falco
 from testkit.falco.faults import HEALTHY, Faults, Kind
+from testkit.rig import DEADLINE_S
 
 BODY = b'{"kind":"Event","auditID":"a","stageTimestamp":"2026-03-01T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}
@@ -56,7 +57,7 @@ def test_a_standing_fault_ends_when_it_is_cleared(falco: ThreadedFalco) -> None:
 
 def test_a_requests_that_breaks_the_rules_uses_up_no_fault(falco: ThreadedFalco) -> None:
     falco.faults.answer(503)
-    assert httpx.get(falco.url).status_code == 405
+    assert httpx.get(falco.url, timeout=DEADLINE_S).status_code == 405
     assert post(falco).status_code == 503
 
 
@@ -130,7 +131,7 @@ def test_garbage_is_answered(falco: ThreadedFalco) -> None:
 
 
 def test_refusing_cuts_connections_and_keeps_the_port(falco: ThreadedFalco) -> None:
-    with httpx.Client(headers=JSON) as client:
+    with httpx.Client(headers=JSON, timeout=DEADLINE_S) as client:
         assert client.post(falco.url, content=BODY).status_code == 200
         for _ in range(3):
             with falco.refusing(), pytest.raises(httpx.ConnectError):
@@ -172,7 +173,7 @@ async def test_a_trio_program_can_run_the_stand_in() -> None:
     async with trio.open_nursery() as nursery:
         falco = await nursery.start(serve_falco, "127.0.0.1", 0, Settings())
         falco.faults.answer(503)
-        async with httpx.AsyncClient(headers=JSON) as client:
+        async with httpx.AsyncClient(headers=JSON, timeout=DEADLINE_S) as client:
             for _ in range(2):
                 await client.post(falco.url, content=BODY)
             await falco.refuse()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from testkit.falco import Settings, ThreadedFalco
+from testkit.rig import DEADLINE_S
 
 JSON = {"Content-Type": "application/json"}
 
@@ -36,13 +37,13 @@ def falco() -> Iterator[ThreadedFalco]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(headers=JSON, timeout=10) as opened:
+    with httpx.Client(headers=JSON, timeout=DEADLINE_S) as opened:
         yield opened
 
 
 def exchange(falco: ThreadedFalco, *parts: bytes) -> bytes:
     """Send raw bytes and read to the end of the connection."""
-    with socket.create_connection(("127.0.0.1", falco.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", falco.port), timeout=DEADLINE_S) as sock:
         for part in parts:
             sock.sendall(part)
         sock.shutdown(socket.SHUT_WR)
@@ -101,13 +102,19 @@ def test_anything_but_post_is_not_allowed(
 @pytest.mark.parametrize("content_type", ["text/plain", "application/jso", ""])
 def test_a_wrong_content_type_is_refused(falco: ThreadedFalco, content_type: str) -> None:
     headers = {"Content-Type": content_type}
-    assert httpx.post(falco.url, content=event(), headers=headers).status_code == 400
+    assert (
+        httpx.post(falco.url, content=event(), headers=headers, timeout=DEADLINE_S).status_code
+        == 400
+    )
     assert falco.received.taken_bodies == 0
 
 
 def test_content_type_may_have_parameters(falco: ThreadedFalco) -> None:
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    assert httpx.post(falco.url, content=event(), headers=headers).status_code == 200
+    assert (
+        httpx.post(falco.url, content=event(), headers=headers, timeout=DEADLINE_S).status_code
+        == 200
+    )
 
 
 def test_a_missing_content_type_is_refused(falco: ThreadedFalco) -> None:
@@ -129,9 +136,17 @@ def test_a_body_over_the_limit_is_refused(falco: ThreadedFalco, *, chunked: bool
     def content(data: bytes) -> bytes | Iterator[bytes]:
         return iter([data[:limit], data[limit:]]) if chunked else data
 
-    assert httpx.post(falco.url, content=content(body), headers=JSON).status_code == 400
+    assert (
+        httpx.post(falco.url, content=content(body), headers=JSON, timeout=DEADLINE_S).status_code
+        == 400
+    )
     assert falco.received.taken_bodies == 0
-    assert httpx.post(falco.url, content=content(body[:-1]), headers=JSON).status_code == 200
+    assert (
+        httpx.post(
+            falco.url, content=content(body[:-1]), headers=JSON, timeout=DEADLINE_S
+        ).status_code
+        == 200
+    )
 
 
 def test_a_connection_is_kept_alive(falco: ThreadedFalco, client: httpx.Client) -> None:
@@ -143,7 +158,7 @@ def test_a_connection_is_kept_alive(falco: ThreadedFalco, client: httpx.Client) 
 def test_connection_close_is_honoured(falco: ThreadedFalco) -> None:
     length = f"Content-Length: {len(event())}"
     request = head("Content-Type: application/json", length, "Connection: close") + event()
-    with socket.create_connection(("127.0.0.1", falco.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", falco.port), timeout=DEADLINE_S) as sock:
         sock.sendall(request)
         answer = b""
         while chunk := sock.recv(65536):
@@ -154,7 +169,10 @@ def test_connection_close_is_honoured(falco: ThreadedFalco) -> None:
 def test_several_connections_are_served_at_once(falco: ThreadedFalco) -> None:
     with socket.create_connection(("127.0.0.1", falco.port)) as idle:
         idle.sendall(head("Content-Type: application/json", "Content-Length: 99"))
-        assert httpx.post(falco.url, content=event(), headers=JSON).status_code == 200
+        assert (
+            httpx.post(falco.url, content=event(), headers=JSON, timeout=DEADLINE_S).status_code
+            == 200
+        )
 
 
 def test_pipelined_requests_are_answered_in_order(falco: ThreadedFalco) -> None:
@@ -172,7 +190,7 @@ def test_a_chunked_body_is_put_together(falco: ThreadedFalco, client: httpx.Clie
 
 def test_a_client_that_expects_100_is_told_to_continue(falco: ThreadedFalco) -> None:
     fields = ["Content-Type: application/json", f"Content-Length: {len(event())}"]
-    with socket.create_connection(("127.0.0.1", falco.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", falco.port), timeout=DEADLINE_S) as sock:
         sock.sendall(head(*fields, "Expect: 100-continue"))
         assert sock.recv(65536).startswith(b"HTTP/1.1 100 ")
         sock.sendall(event())
@@ -197,7 +215,7 @@ def test_a_body_cut_short_is_not_taken(falco: ThreadedFalco) -> None:
 def test_bytes_and_items_can_be_counted_only() -> None:
     with ThreadedFalco(settings=Settings(count_only=True)) as falco:
         body = event_list(event("a"), event("a"), event("b"))
-        httpx.post(falco.url, content=body, headers=JSON)
+        httpx.post(falco.url, content=body, headers=JSON, timeout=DEADLINE_S)
         assert (falco.count, falco.received.taken_bytes) == (3, len(body))
         assert falco.receipts == {}
         assert falco.bodies == []
@@ -211,7 +229,7 @@ def test_the_path_can_be_another(client: httpx.Client) -> None:
 
 def test_wait_for_returns_at_the_arrival(falco: ThreadedFalco, client: httpx.Client) -> None:
     client.post(falco.url, content=event())
-    assert falco.wait_for(lambda: falco.count == 1, timeout=10)
+    assert falco.wait_for(lambda: falco.count == 1, timeout=DEADLINE_S)
 
 
 def test_wait_for_says_what_came_instead(falco: ThreadedFalco, client: httpx.Client) -> None:

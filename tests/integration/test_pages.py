@@ -1,6 +1,6 @@
 import httpx
 
-from testkit.rig import Forwarder, Rig
+from testkit.rig import DEADLINE_S, Forwarder, Rig
 from testkit.streams.bodies import audit_bodies
 
 LEGACY = {
@@ -98,7 +98,7 @@ def test_the_pages_of_a_healthy_forwarder(rig: Rig) -> None:
 
 def statuses(forwarder: Forwarder, method: str) -> set[int]:
     base = str(forwarder.get("/").url)
-    with httpx.Client(base_url=base, trust_env=False) as client:
+    with httpx.Client(base_url=base, trust_env=False, timeout=DEADLINE_S) as client:
         return {
             client.request(method, path).status_code
             for path in ("/", "/metrics", "/livez", "/readyz")

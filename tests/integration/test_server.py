@@ -16,6 +16,7 @@ from aks_audit.errors import Fatal
 from aks_audit.ops import server as stats
 from aks_audit.ops.health import Health
 from aks_audit.ops.metrics import Metrics
+from testkit.rig import DEADLINE_S
 
 STATUS: dict[str, object] = {"name": "aks-audit-log", "partitions": {}}
 
@@ -31,7 +32,7 @@ class Running:
 
     async def get(self, path: str, method: str = "GET") -> httpx.Response:
         url = f"http://127.0.0.1:{self.port}{path}"
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
             return await client.request(method, url)
 
 
@@ -150,7 +151,7 @@ async def test_a_client_that_says_nothing_does_not_hold_up_the_others() -> None:
 
 async def test_an_unused_ipv6_address_is_served() -> None:
     async def body(running: Running) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
             response = await client.get(f"http://[::1]:{running.port}/livez")
         assert response.status_code == 200
 

@@ -136,7 +136,3 @@ class Fleet:
         self.ended_by_themselves.append(f"status {dead.wait()}: {last[0]}")
         dead.close()
         return self._launch()
-
-    def all_ready(self) -> bool:
-        """Whether both say that they are ready."""
-        return self.steady.ready() and self.unlucky.ready()

@@ -1,4 +1,4 @@
-"""`bridge.Handover` between a real asyncio thread and trio."""
+"""`hub.handover.Handover` between a real asyncio thread and trio."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The stream's truth, against an independent reading of its bodies with the standard library."""
+"""What the stream expects, against an independent reading with the standard library."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def cut_key(log: Any) -> tuple[str, str] | None:
     return audit_id[1], stage[1]
 
 
-def test_the_truth_is_what_a_plain_reading_finds(stream: list[Published]) -> None:
+def test_what_is_expected_is_what_a_plain_reading_finds(stream: list[Published]) -> None:
     seen: set[tuple[str, str]] = set()
     for published in stream:
         if published.malformed:
