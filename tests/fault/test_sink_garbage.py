@@ -7,10 +7,8 @@ from testkit.streams.bodies import audit_bodies
 from tests.fault.balance import Balance
 
 ANSWERS = (
-    b"\x16\x03\x01 this is no HTTP \x00\xff\r\n\r\n",
+    b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n",
     b"HTTP/1.1 200\r\nContent-Length: many\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
     b"HTTP/1.1 999 \xff\xfe\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 503 No\r\nRetry-After: " + b"9" * 4000 + b"x\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nLocation: \xff:::/\r\nContent-Length: 0\r\n\r\n",
@@ -18,6 +16,23 @@ ANSWERS = (
     b"SSH-2.0-OpenSSH_9.9\r\n",
     b"",
 )
+
+BROKEN_BODIES = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+)
+
+
+def test_a_broken_body_behind_a_good_head_repeats_nothing(rig: Rig, balance: Balance) -> None:
+    for answer in BROKEN_BODIES:
+        rig.falco.faults.garbage(3, data=answer, taken=True)
+    with rig.forwarder(POSTBATCHMAXEVENTS="5") as forwarder:
+        rig.publish(audit_bodies("broken", 40, records=3, partitions=4))
+        balance.wait()
+        assert not rig.falco.faults.pending
+        assert forwarder.stop() == 0
+    balance.check(duplicates_at_most=0)
 
 
 @pytest.mark.parametrize("taken", [False, True], ids=["not taken", "taken"])
