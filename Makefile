@@ -125,4 +125,4 @@ format: setup ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) dist .work .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .work .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache
