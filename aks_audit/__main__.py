@@ -11,6 +11,8 @@ from types import FrameType
 import click
 import trio
 
+from .commands.healthcheck import healthcheck as ask
+from .commands.moments import parse_moment
 from .config.settings import Config, ConfigError, load
 from .errors import Fatal
 from .ops import logs
@@ -33,8 +35,6 @@ class Moment(click.ParamType[datetime]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Parse RFC 3339, or a date in UTC."""
-        from .commands.moments import parse_moment  # noqa: PLC0415 - see `_run`
-
         try:
             return value if isinstance(value, datetime) else parse_moment(str(value))
         except ValueError:
@@ -87,8 +87,8 @@ def replay(
 ) -> None:
     """Send dead letters again, and remove those that are accepted."""
     config = _configure()
-    from .commands import replay as command  # noqa: PLC0415 - see `_run`
-    from .commands.segments import Selection  # noqa: PLC0415 - see `_run`
+    from .commands import replay as command
+    from .commands.segments import Selection
 
     wanted = Selection(since, until, frozenset(reasons))
     with _telling_faults():
@@ -103,8 +103,8 @@ def deadletters(
 ) -> None:
     """List the dead letters, a JSON line each, and sum them up."""
     config = _configure()
-    from .commands import deadletters as command  # noqa: PLC0415 - see `_run`
-    from .commands.segments import Selection  # noqa: PLC0415 - see `_run`
+    from .commands import deadletters as command
+    from .commands.segments import Selection
 
     with _telling_faults():
         command.show(config, Selection(since, until, frozenset(reasons)), summary=summary)
@@ -118,9 +118,7 @@ def deadletters(
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the answer.")
 def healthcheck(probe: str, timeout: float) -> None:
     """Ask a probe of the forwarder that STATSADDRESS points to."""
-    from .commands import healthcheck as command  # noqa: PLC0415 - only when it is asked for
-
-    sys.exit(command.healthcheck(_load().stats, probe, timeout))
+    sys.exit(ask(_load().stats, probe, timeout))
 
 
 @contextmanager
@@ -170,7 +168,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 def _run(config: Config) -> int:
     # Nothing has begun yet that would have to end in order; and the first process of a container
-    # does not get a signal at all for which it has no handler.
+    # does not get a signal for which nobody has set a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end_at_once)
     log = logs.get_logger("main")
@@ -179,7 +177,7 @@ def _run(config: Config) -> int:
     log.info("starting", version=version(), hub=config.hub.name, webhook=config.sink.display_url)
     # Here and not on top: the SDK takes a third of a second to import, and a wrong
     # configuration is to be told without it.
-    from .app import forward  # noqa: PLC0415
+    from .app import forward
 
     status = 0
     try:

@@ -244,7 +244,7 @@ def _read_malformed(body: bytes, wrong: str) -> Iterator[LogLine]:
 
 def _are_documents(lines: list[bytes]) -> bool:
     """Whether these are lines of JSON, rather than one JSON text that goes over several lines."""
-    if len(lines) < 2 or lines[0].rstrip().endswith((b"[", b",")):  # noqa: PLR2004 - one line
+    if len(lines) <= 1 or lines[0].rstrip().endswith((b"[", b",")):
         return False
     return all(line.lstrip().startswith(b"{") for line in lines)
 

@@ -1,4 +1,4 @@
-"""RFC 3339 times: the one check for what events, the configuration and the command line hold.
+"""RFC 3339 times: the one check, for events and for the configuration.
 
 Falco drops an event whose ``stageTimestamp`` Go's ``time.RFC3339`` does not take, so the check of
 events is exact. What people write may have a small ``t`` and ``z``, as RFC 3339 allows.

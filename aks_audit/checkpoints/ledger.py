@@ -22,7 +22,7 @@ COMPACT_MIN = 1024
 class Entry:
     """The ticket of one hub event: how many of its records are still open."""
 
-    __slots__ = ("_followers", "_owner", "open", "ordinal", "position")
+    __slots__ = ("_owner", "followers", "open", "ordinal", "position")
 
     def __init__(
         self, owner: "PartitionLedger", position: Position, ordinal: int, records: int
@@ -31,7 +31,8 @@ class Entry:
         self.position = position
         self.ordinal = ordinal
         self.open = records
-        self._followers: list[Entry] | None = None  # hardly any entry has some
+        self.followers: list[Entry] | None = None
+        """The entries that follow this one; hardly any entry has some."""
 
     @property
     def partition(self) -> str:
@@ -43,24 +44,29 @@ class Entry:
         if self.open < count:
             raise ValueError(f"{count} of the {self.open} open records of {self.position} settled")
         self.open -= count
-        settled = [] if self.open else [self]
-        while settled:
-            entry = settled.pop()
-            entry._owner.advance()  # noqa: SLF001 - another entry, the same class
-            followers, entry._followers = entry._followers or (), None  # noqa: SLF001 - the same
-            for follower in followers:
-                follower.open -= 1
-                if follower.open == 0:
-                    settled.append(follower)
+        done = [] if self.open else [self]
+        while done:
+            done += done.pop().close()
+
+    def close(self) -> list["Entry"]:
+        """Move the done prefix of the partition on; returns the followers that are done as well."""
+        self._owner.advance()
+        followers, self.followers = self.followers or (), None
+        done = []
+        for follower in followers:
+            follower.open -= 1
+            if follower.open == 0:
+                done.append(follower)
+        return done
 
     def follow(self, other: "Entry") -> None:
         """Have one of this hub event's records settle when another hub event is done.
 
         The other must be open still, and have been opened before this one.
         """
-        if other._followers is None:  # noqa: SLF001 - of this class
-            other._followers = []  # noqa: SLF001
-        other._followers.append(self)  # noqa: SLF001
+        if other.followers is None:
+            other.followers = []
+        other.followers.append(self)
 
 
 class PartitionLedger:

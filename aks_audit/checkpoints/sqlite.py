@@ -42,7 +42,6 @@ class SqliteStore(Store):
             PRIMARY KEY (namespace, hub, consumer_group, partition)
         ) WITHOUT ROWID;
     """
-    _WHERE = " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)"
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -111,7 +110,8 @@ class SqliteStore(Store):
     ) -> dict[str, Any] | None:
         key = _key(ownership)
         row = connection.execute(
-            f"SELECT etag FROM ownership{self._WHERE}",  # noqa: S608 - a constant
+            "SELECT etag FROM ownership"
+            " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
             key,
         ).fetchone()
         if (row["etag"] if row is not None else None) != ownership.get("etag"):
@@ -166,7 +166,11 @@ class SqliteStore(Store):
         """See `FencedWrites.fence`."""
         with self._transaction() as connection:
             row = self._row(connection, key)
-            connection.execute(f"UPDATE checkpoint SET writer = ?{self._WHERE}", (writer, *key))  # noqa: S608
+            connection.execute(
+                "UPDATE checkpoint SET writer = ?"
+                " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
+                (writer, *key),
+            )
             return Position(row["sequence_number"], row["offset"])
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
@@ -179,14 +183,19 @@ class SqliteStore(Store):
                 self._set(connection, key, position)
 
     def _row(self, connection: sqlite3.Connection, key: Key) -> sqlite3.Row:
-        row = connection.execute(f"SELECT * FROM checkpoint{self._WHERE}", key).fetchone()  # noqa: S608
+        row: sqlite3.Row | None = connection.execute(
+            "SELECT * FROM checkpoint"
+            " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
+            key,
+        ).fetchone()
         if row is None:
             raise sqlite3.DataError(f"{self._file} has lost the checkpoint of partition {key[3]}")
-        return row  # type: ignore[no-any-return]
+        return row
 
     def _set(self, connection: sqlite3.Connection, key: Key, position: Position) -> None:
         connection.execute(
-            f'UPDATE checkpoint SET "offset" = ?, sequence_number = ?{self._WHERE}',  # noqa: S608
+            'UPDATE checkpoint SET "offset" = ?, sequence_number = ?'
+            " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
             (position.offset, position.sequence_number, *key),
         )
 

@@ -21,7 +21,7 @@ def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
         The exit status: 0 if the forwarder is well, else 1.
     """
     # A server that listens everywhere is asked on the loopback address.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(stats.host, stats.host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(stats.host, stats.host)  # noqa: S104 - asked, not bound
     connection = http.client.HTTPConnection(host, stats.port, timeout=timeout_s)
     try:
         connection.request("GET", f"/{probe}")

@@ -151,7 +151,7 @@ class SinkConfig:
     exhausted: Exhausted
     """What happens after the last retry."""
     timeout_s: float
-    """For one attempt, from connecting to the end of the answer."""
+    """For one attempt, from connecting to the head of the answer."""
     concurrency: int
     """Posts in flight at once."""
     batch_max_events: int

@@ -95,9 +95,9 @@ class Webhook:
             events: One valid JSON object each.
 
         Raises:
-            Retryable: No answer within POSTTIMEOUT, no connection, or a status that speaks of
-                the endpoint.
-            Rejected: A status that speaks of the payload.
+            Retryable: No answer within POSTTIMEOUT, no connection, or a status that is
+                about the endpoint.
+            Rejected: A status that is about the payload.
         """
         started = trio.current_time()
         label = "error"
@@ -137,7 +137,7 @@ async def open_webhook(config: SinkConfig, metrics: PostMetrics) -> AsyncIterato
     async with httpx.AsyncClient(
         verify=ssl.create_default_context(cafile=str(config.ca_file or certifi.where())),
         limits=limits,
-        timeout=None,  # noqa: S113 - `post` has one for the whole exchange; httpx's is one per read
+        timeout=None,  # noqa: S113 - `_send` has one up to the head; httpx's is one per read
         follow_redirects=False,
         # Not the proxies of the environment. AKS puts HTTP_PROXY into every pod (Azure/AKS #3174),
         # and a proxy's 200 would count as Falco's, for events that went to the proxy in clear.

@@ -27,6 +27,9 @@ Listed = Callable[[list[dict[str, Any]], set[str]], Awaitable[list[dict[str, Any
 """async (checkpoints of the store, partitions that are ours) -> checkpoints for the SDK"""
 
 
+_StoreCall = Callable[..., Iterable[dict[str, Any]]]
+
+
 class BalancingObserver(Protocol):
     """Wants to know how the load balancing goes; is told on the SDK's thread."""
 
@@ -70,7 +73,7 @@ class StoreBackoff:
             return
         self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
         # Replicas whose store went away together are not to come back together.
-        self._until = now + self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311
+        self._until = now + self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311 - spread, not secret
 
     def worked(self) -> None:
         """Note that the store answered."""
@@ -107,10 +110,13 @@ class SdkStore(AsyncCheckpointStore):
         self._owned: set[str] = set()
         self._claiming = True
 
-    async def _call(self, function: Callable[..., Iterable[dict[str, Any]]], *args: Any) -> Any:
-        return list(await on_trio(self._portal, call, self._limiter, function, *args))
+    async def _call(self, function: _StoreCall, *args: Any) -> list[dict[str, Any]]:
+        found: Iterable[dict[str, Any]] = await on_trio(
+            self._portal, call, self._limiter, function, *args
+        )
+        return list(found)
 
-    async def _balance(self, function: Callable[..., Iterable[dict[str, Any]]], *args: Any) -> Any:
+    async def _balance(self, function: _StoreCall, *args: Any) -> list[dict[str, Any]]:
         try:
             return await self._call(function, *args)
         except Retryable as fault:
@@ -128,7 +134,7 @@ class SdkStore(AsyncCheckpointStore):
             self._own(set())
             self._backoff.worked()
             self._claiming = True
-        owned: list[dict[str, Any]] = await self._balance(
+        owned = await self._balance(
             self._store.list_ownership, fully_qualified_namespace, eventhub_name, consumer_group
         )
         self._observer.round_worked()
@@ -146,10 +152,10 @@ class SdkStore(AsyncCheckpointStore):
         wanted = list(ownership_list)
         if not all(ownership["owner_id"] for ownership in wanted):
             # The release of one partition: not part of a round, and not to be put off.
-            return await self._call(self._store.claim_ownership, wanted)  # type: ignore[no-any-return]
+            return await self._call(self._store.claim_ownership, wanted)
         self._claiming = True
         self._last_claim = wanted[-1]
-        claimed: list[dict[str, Any]] = await self._balance(self._claim, wanted)
+        claimed = await self._balance(self._claim, wanted)
         self._backoff.worked()
         self._own({ownership["partition_id"] for ownership in claimed})
         return claimed

@@ -156,7 +156,7 @@ def forget_delivery_tags() -> None:
 
     def make_link(*args: Any, **kwargs: Any) -> Any:
         link = make(*args, **kwargs)
-        link._received_delivery_tags = _NothingKept()  # noqa: SLF001
+        link._received_delivery_tags = _NothingKept()
         return link
 
     sessions.ReceiverLink = make_link
@@ -172,18 +172,18 @@ def observe_openings(client: EventHubConsumerClient, observer: OpeningObserver) 
     consumers is wrapped.
     """
     untyped: Any = client
-    create = untyped._create_consumer  # noqa: SLF001
+    create = untyped._create_consumer
 
     def create_consumer(consumer_group: str, partition_id: str, *args: Any, **kwargs: Any) -> Any:
         consumer = create(consumer_group, partition_id, *args, **kwargs)
-        consumer._open = _observed(consumer, partition_id, observer)  # noqa: SLF001
+        consumer._open = _observed(consumer, partition_id, observer)
         return consumer
 
-    untyped._create_consumer = create_consumer  # noqa: SLF001
+    untyped._create_consumer = create_consumer
 
 
 def _observed(consumer: Any, partition: str, observer: OpeningObserver) -> Any:
-    attempt = consumer._open  # noqa: SLF001
+    attempt = consumer._open
 
     async def open_() -> None:
         if consumer.running:
