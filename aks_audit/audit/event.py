@@ -29,12 +29,19 @@ class Refusal(NamedTuple):
     """For people: what is wrong; never content of the event."""
 
 
-class _Audit(msgspec.Struct, gc=False, rename={"audit_id": "auditID", "api_version": "apiVersion"}):
+_WIRE_NAMES = {
+    "audit_id": "auditID",
+    "api_version": "apiVersion",
+    "stage_timestamp": "stageTimestamp",
+}
+
+
+class _Audit(msgspec.Struct, gc=False, rename=_WIRE_NAMES):
     """What Falco needs of an event (plugin k8saudit: kind, stageTimestamp), and its identity."""
 
     kind: str
     audit_id: str
-    stageTimestamp: str  # noqa: N815 - the wire's name
+    stage_timestamp: str
     stage: str = ""
     api_version: str = "audit.k8s.io/v1"
 
@@ -145,7 +152,7 @@ def _decode(raw: bytes) -> _Audit:
 def _accept(raw: bytes, audit: _Audit, cluster: str, category: str) -> AuditEvent | Refusal:
     if audit.kind != "Event" or not audit.api_version.startswith("audit.k8s.io/"):
         return _NOT_AUDIT
-    if not is_timestamp(audit.stageTimestamp):
+    if not is_timestamp(audit.stage_timestamp):
         return Refusal(Skip.BROKEN_AUDIT, "stageTimestamp is not an RFC 3339 time")
     if _may_be_deep(raw) and depth(raw) > MAX_DEPTH:
         return _TOO_DEEP
