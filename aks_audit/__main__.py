@@ -13,7 +13,8 @@ import trio
 
 from .commands.healthcheck import healthcheck as ask
 from .commands.moments import parse_moment
-from .config.settings import Config, ConfigError, load
+from .config.load import ConfigError, load
+from .config.settings import Config
 from .errors import Fatal
 from .ops import logs
 from .version import commit, python_version, sdk_version, version

@@ -16,7 +16,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from aks_audit.config.settings import ConfigError, load
+from aks_audit.config.load import ConfigError, load
 from aks_audit.config.variables import VARIABLES
 from build.crds import SCHEMAS
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aks_audit.config.settings import Config, ConfigError, load
+from aks_audit.config.load import ConfigError, load
+from aks_audit.config.settings import Config
 
 HUB = "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey=a2V5a2V5"
 BLOB = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=YmxvYmtleQ=="

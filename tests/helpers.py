@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, settings
 from structlog.testing import LogCapture
 
 from aks_audit.checkpoints.ledger import PartitionLedger
+from aks_audit.config.load import load
 from aks_audit.config.routes import DEFAULT
-from aks_audit.config.settings import EventsConfig, SinkConfig, load
+from aks_audit.config.settings import EventsConfig, SinkConfig
 from aks_audit.deadletters.letter import DeadLetter
 from aks_audit.deadletters.store import DirectoryStore
 from aks_audit.deadletters.writer import Writer

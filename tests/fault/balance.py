@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.deadletters import store as dead_letter_store
 from aks_audit.deadletters.letter import DeadLetter, decode
 from testkit.falco import Key

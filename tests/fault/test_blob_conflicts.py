@@ -8,7 +8,8 @@ from azure.core.exceptions import AzureError
 
 from aks_audit.checkpoints.blob import BlobStore
 from aks_audit.checkpoints.store import Fenced, Key
-from aks_audit.config.settings import BlobLocation, HubConfig, Secret, load
+from aks_audit.config.load import load
+from aks_audit.config.settings import BlobLocation, HubConfig, Secret
 from aks_audit.deadletters.store import BlobStore as DeadLetters
 from aks_audit.model import Position
 from aks_audit.storage import open_container

@@ -13,7 +13,7 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.errors import Retryable
 from aks_audit.hub.handover import Handover
 from aks_audit.hub.ownership import BACKOFF_MAX_S, StoreBackoff

@@ -15,7 +15,7 @@ from aks_audit.checkpoints.checkpointer import Checkpointer
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Key
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.delivery.sender import Sender
 from aks_audit.errors import Fatal
 from aks_audit.hub import source

@@ -4,9 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aks_audit.config.settings import (
-    load,
-)
+from aks_audit.config.load import load
 from aks_audit.config.variables import VARIABLES
 from tests.configs import GOOD, problems
 

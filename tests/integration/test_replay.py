@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.deadletters import letter as deadletter
 from aks_audit.deadletters.letter import DeadLetter
 from aks_audit.deadletters.store import open_store

@@ -11,7 +11,8 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from aks_audit.checkpoints.ledger import Ledger
-from aks_audit.config.settings import StatsConfig, load
+from aks_audit.config.load import load
+from aks_audit.config.settings import StatsConfig
 from aks_audit.errors import Fatal
 from aks_audit.ops import server as stats
 from aks_audit.ops.health import Health

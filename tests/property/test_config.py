@@ -12,7 +12,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aks_audit.config.settings import Config, ConfigError, LogLevel, load
+from aks_audit.config.load import ConfigError, load
+from aks_audit.config.settings import Config, LogLevel
 from aks_audit.config.variables import VARIABLES
 from aks_audit.ops import logs
 from aks_audit.ops.redact import Redactor

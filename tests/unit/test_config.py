@@ -6,11 +6,11 @@ import pytest
 from azure.eventhub import parse_connection_string
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
 
+from aks_audit.config.load import ConfigError, load
 from aks_audit.config.settings import (
     BlobLocation,
     CheckpointConfig,
     Config,
-    ConfigError,
     Directory,
     EventsConfig,
     Exhausted,
@@ -22,7 +22,6 @@ from aks_audit.config.settings import (
     SqliteFile,
     StartAt,
     StatsConfig,
-    load,
 )
 from aks_audit.config.variables import VARIABLES
 from tests.configs import BLOB, GOOD, HUB, URL, problem, problems, with_

@@ -1,9 +1,6 @@
 import pytest
 
-from aks_audit.config.settings import (
-    LogLevel,
-    StatsConfig,
-)
+from aks_audit.config.settings import LogLevel, StatsConfig
 from tests.configs import problem, with_
 
 

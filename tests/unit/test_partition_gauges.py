@@ -8,7 +8,7 @@ from aks_audit.checkpoints.checkpointer import Checkpointer
 from aks_audit.checkpoints.collector import PartitionCollector
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.sqlite import SqliteStore
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.model import HubEvent, Position
 from aks_audit.ops.metrics import PREFIX, Metrics
 from tests.helpers import ENVIRONMENT

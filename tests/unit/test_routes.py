@@ -1,7 +1,7 @@
 import pytest
 
+from aks_audit.config.load import ConfigError, load
 from aks_audit.config.routes import RouteError, parse
-from aks_audit.config.settings import ConfigError, load
 from tests.helpers import ENVIRONMENT
 
 TEXT = """

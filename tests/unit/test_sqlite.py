@@ -12,7 +12,7 @@ from aks_audit.checkpoints.checkpointer import Checkpointer
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Fenced
-from aks_audit.config.settings import load
+from aks_audit.config.load import load
 from aks_audit.errors import Retryable
 from aks_audit.model import HubEvent, Position
 from aks_audit.ops.metrics import Metrics
