@@ -26,17 +26,25 @@ _NOT_FOUND = "The messaging entity '{}' could not be found."
 class Hub:
     """One event hub: its partitions, and the order in which their events arrived.
 
-    `groups` are the consumer groups besides `$Default`; None takes any name.
+    `groups` are the consumer groups besides `$Default`; None takes any name. For
+    `offset_prefix` see Broker.
     """
 
     def __init__(
-        self, name: str, partitions: int, retention_bytes: int, groups: Iterable[str] | None
+        self,
+        name: str,
+        partitions: int,
+        retention_bytes: int,
+        groups: Iterable[str] | None,
+        offset_prefix: str = "",
     ) -> None:
         self.name = name
         self.created_ms = _now_ms()
         self.retention_bytes = retention_bytes
         self._groups = None if groups is None else {DEFAULT_GROUP.lower(), *map(str.lower, groups)}
-        self._partitions = [Partition(name, str(number)) for number in range(partitions)]
+        self._offset_prefix = offset_prefix
+        self._partitions: list[Partition] = []
+        self.add_partitions(partitions)
         self._arrivals: deque[Partition] = deque()  # one entry for each event kept
         self._size_bytes = 0
         self._round_robin = 0
@@ -76,7 +84,23 @@ class Hub:
     def add_partitions(self, count: int) -> None:
         """Give the hub more partitions."""
         start = len(self._partitions)
-        self._partitions += [Partition(self.name, str(start + number)) for number in range(count)]
+        self._partitions += [
+            Partition(self.name, str(start + number), self._offset_prefix)
+            for number in range(count)
+        ]
+
+    def renewed(self, partitions: int | None = None, *, keep_creation_time: bool = False) -> Hub:
+        """Return an empty hub of the same name and groups, created later than this one.
+
+        Its sequence numbers and offsets begin at 0. `partitions` is how many it has, None for
+        as many as this one. `keep_creation_time` gives it this one's creation time.
+        """
+        count = len(self._partitions) if partitions is None else partitions
+        hub = Hub(self.name, count, self.retention_bytes, self._groups, self._offset_prefix)
+        hub.created_ms = max(hub.created_ms, self.created_ms + 1)
+        if keep_creation_time:
+            hub.created_ms = self.created_ms
+        return hub
 
     def route(self, partition_key: bytes | None) -> Partition:
         """Choose a partition: by the key if there is one, otherwise each in its turn."""
@@ -100,7 +124,8 @@ class Broker:
 
     `hubs` tells the number of partitions by hub, `retention_bytes` how many bytes of
     encoded events each hub keeps (the newest one always), `groups` the consumer groups besides
-    `$Default`, None for any.
+    `$Default`, None for any. `offset_prefix` comes before the number in each offset: with "1:2:"
+    offsets are "1:2:0" and so on, texts that are not numbers, like those of a geo-replicated hub.
     """
 
     def __init__(
@@ -109,11 +134,12 @@ class Broker:
         *,
         retention_bytes: int = DEFAULT_RETENTION_BYTES,
         groups: Iterable[str] | None = None,
+        offset_prefix: str = "",
     ) -> None:
         kept_groups = None if groups is None else list(groups)
         self.lock = threading.RLock()
         self._hubs = {
-            name.lower(): Hub(name, partitions, retention_bytes, kept_groups)
+            name.lower(): Hub(name, partitions, retention_bytes, kept_groups, offset_prefix)
             for name, partitions in hubs.items()
         }
 
@@ -133,6 +159,28 @@ class Broker:
         """Give a hub more partitions; clients see them when they ask again."""
         with self.lock:
             self.hub(hub).add_partitions(count)
+
+    def recreate(
+        self, hub: str, partitions: int | None = None, *, keep_creation_time: bool = False
+    ) -> None:
+        """Delete a hub with its events and make it anew under its name; see Hub.renewed.
+
+        Open receivers stay on the partitions that were deleted: Faults.recreate detaches them.
+        """
+        with self.lock:
+            old = self.hub(hub)
+            self._hubs[hub.lower()] = old.renewed(partitions, keep_creation_time=keep_creation_time)
+
+    def fail_over(self, *, keep_creation_time: bool = False) -> None:
+        """Have an empty hub stand for each hub, as after a failover without the data.
+
+        Azure's geo-disaster recovery replicates the entities of a namespace, not the events
+        (https://learn.microsoft.com/azure/event-hubs/event-hubs-geo-dr): the alias then names
+        another namespace, whose hubs have creation times of their own.
+        """
+        with self.lock:
+            for hub in self.hubs:
+                self.recreate(hub.name, keep_creation_time=keep_creation_time)
 
     def publish(
         self,

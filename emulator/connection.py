@@ -64,6 +64,22 @@ class Connection:
         """The open receivers of partitions."""
         return [each for each in self._end_points.values() if isinstance(each, PartitionReader)]
 
+    def detach_hub(self, hub: str, condition: str, description: str) -> int:
+        """Detach the links that read from a hub or send to it; return how many there were."""
+        chosen = [
+            link
+            for link, each in self._end_points.items()
+            if isinstance(each, PartitionReader | HubWriter) and each.hub.lower() == hub.lower()
+        ]
+        for link in chosen:
+            self._detach(link, condition, description)
+        return len(chosen)
+
+    def _detach(self, link: Link, condition: str, description: str) -> None:
+        links.detach(link, condition, description)
+        self._forget(link)
+        self._wake()
+
     def receive(self, data: bytes) -> None:
         """Take in bytes from the client."""
         if self.finished:
@@ -210,13 +226,11 @@ class Connection:
         hub = self._service.broker.hub(source.hub)
         hub.check_group(source.group or "")
         partition = hub.partition(source.partition or "")
-        start = self._service.broker.locate(partition, _position(link))
+        start = self._service.broker.locate(partition, _position(link, partition.offset_prefix))
         epoch = _epoch(link)
 
         def disconnect(condition: str, description: str) -> None:
-            links.detach(link, condition, description)
-            self._forget(link)
-            self._wake()
+            self._detach(link, condition, description)
 
         receiver = Receiver(partition, source.group or "", epoch, disconnect)
         metric = _RUNTIME_METRIC in self._frame.raw
@@ -261,7 +275,7 @@ def _epoch(link: Link) -> int | None:
     return epoch
 
 
-def _position(link: Link) -> Position:
+def _position(link: Link, offset_prefix: str) -> Position:
     """Return where the peer wants to start: the selector of its source, or the oldest event."""
     data = link.remote_source.filter
     data.rewind()
@@ -269,5 +283,5 @@ def _position(link: Link) -> Position:
         return EARLIEST
     for name, described in (data.get_object() or {}).items():
         if name == SELECTOR_FILTER:
-            return parse_selector(str(getattr(described, "value", described)))
+            return parse_selector(str(getattr(described, "value", described)), offset_prefix)
     return EARLIEST

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import LINK_DETACH_FORCED
+from .errors import LINK_DETACH_FORCED, NOT_FOUND
 from .service import AuthRefusal
 
 if TYPE_CHECKING:
@@ -101,6 +101,37 @@ class Faults:
             return len(chosen)
 
         return self._loop.run(detach)
+
+    def recreate(
+        self, hub: str, partitions: int | None = None, *, keep_creation_time: bool = False
+    ) -> int:
+        """Delete a hub and make it anew under its name, empty; see Broker.recreate.
+
+        All links to it are detached with amqp:not-found; clients may attach to the new hub at
+        once. Returns how many links there were.
+        """
+
+        def recreate() -> int:
+            self._emulator.broker.recreate(hub, partitions, keep_creation_time=keep_creation_time)
+            text = f"The messaging entity '{hub}' could not be found."
+            peers = self._emulator.peers
+            return sum(peer.connection.detach_hub(hub, NOT_FOUND, text) for peer in peers)
+
+        return self._loop.run(recreate)
+
+    def fail_over(self, *, keep_creation_time: bool = False) -> int:
+        """Reset all connections; those who connect again find every hub empty.
+
+        The namespace has failed over without its data; see Broker.fail_over. Together with
+        `keep_creation_time` only sequence numbers, offsets and times tell that the events
+        are others. Returns how many connections there were.
+        """
+
+        def fail_over() -> int:
+            self._emulator.broker.fail_over(keep_creation_time=keep_creation_time)
+            return self._cut(None, None)
+
+        return self._loop.run(fail_over)
 
     def delay_deliveries(self, seconds: float) -> None:
         """Send events only that long after they could be sent; 0 ends it."""

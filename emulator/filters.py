@@ -46,8 +46,11 @@ EARLIEST = Position(Field.EARLIEST)
 LATEST = Position(Field.LATEST)
 
 
-def parse_selector(selector: str) -> Position:
-    """Parse a selector; raises RefusedError for one that the service would not take."""
+def parse_selector(selector: str, offset_prefix: str = "") -> Position:
+    """Parse a selector; raises RefusedError for one that the service would not take.
+
+    `offset_prefix` is what the offsets of the partition begin with.
+    """
     match = _SELECTOR.fullmatch(selector.strip())
     if match is None:
         raise RefusedError(ARGUMENT_ERROR, f"the filter {selector!r} is not supported")
@@ -56,8 +59,12 @@ def parse_selector(selector: str) -> Position:
         return LATEST
     if field is Field.OFFSET and value == EARLIEST_OFFSET:
         return EARLIEST
+    prefix = offset_prefix if field is Field.OFFSET else ""
     try:
-        number = int(value)
+        number = int(value.removeprefix(prefix))
     except ValueError:
         raise RefusedError(ARGUMENT_ERROR, f"{value!r} in the filter is not a number") from None
+    if not value.startswith(prefix):
+        text = f"The supplied offset '{value}' is invalid. Offsets begin with '{prefix}'"
+        raise RefusedError(ARGUMENT_ERROR, text)
     return Position(field, number, inclusive=match["operator"] == ">=")

@@ -71,6 +71,11 @@ class PartitionReader:
         self._runtime_metric = runtime_metric
         self._tags = itertools.count()
 
+    @property
+    def hub(self) -> str:
+        """The name of the hub."""
+        return self.receiver.partition.hub
+
     def send(self, max_bytes: int) -> int:
         """Queue events up to about `max_bytes`; return how many events that were."""
         room = max_bytes - self.link.session.outgoing_bytes
@@ -83,10 +88,11 @@ class PartitionReader:
 
     def _send(self, event: StoredEvent) -> None:
         delivery = self.link.delivery(f"{next(self._tags):08x}")
-        last = self.receiver.partition.last_event
+        partition = self.receiver.partition
+        last = partition.last_event
         if self._runtime_metric and last is not None:
-            now_ms = time.time_ns() // 1_000_000
-            self.link.stream(message.with_runtime_metric(event, last, now_ms))
+            now_ms, last_offset = time.time_ns() // 1_000_000, partition.offset_of(last)
+            self.link.stream(message.with_runtime_metric(event, last, last_offset, now_ms))
         else:
             self.link.stream(event.encoded)
         self.link.advance()
@@ -117,6 +123,11 @@ class HubWriter:
         self._address = address
         self._format: int | None = None  # of the delivery that is arriving
         link.flow(_INCOMING_CREDIT)
+
+    @property
+    def hub(self) -> str:
+        """The name of the hub."""
+        return self._address.hub
 
     def receive(self, delivery: Delivery, message_format: int | None) -> None:
         """Store a delivery once it is complete; raises RefusedError if it is too large.

@@ -145,7 +145,9 @@ def split_batch(encoded: bytes | memoryview) -> list[Message]:
     return messages
 
 
-def stamp(message: Message, sequence_number: int, offset: int, enqueued_ms: int) -> StoredEvent:
+def stamp(
+    message: Message, sequence_number: int, offset: int, enqueued_ms: int, offset_prefix: str = ""
+) -> StoredEvent:
     """Encode a message the way it is kept and sent: once, with its place in the partition."""
     annotations = amqp.described_map(
         _MESSAGE_ANNOTATIONS,
@@ -153,7 +155,7 @@ def stamp(message: Message, sequence_number: int, offset: int, enqueued_ms: int)
             _SEQUENCE_NUMBER,
             amqp.long(sequence_number),
             _OFFSET,
-            amqp.string(str(offset)),
+            amqp.string(f"{offset_prefix}{offset}"),
             _ENQUEUED_TIME,
             amqp.timestamp(enqueued_ms),
             *message.annotations,
@@ -164,15 +166,20 @@ def stamp(message: Message, sequence_number: int, offset: int, enqueued_ms: int)
     return StoredEvent(sequence_number, offset, enqueued_ms, len(message.header), encoded)
 
 
-def with_runtime_metric(event: StoredEvent, last: StoredEvent, now_ms: int) -> bytes:
-    """Return an event's bytes with delivery annotations that tell the partition's last event."""
+def with_runtime_metric(
+    event: StoredEvent, last: StoredEvent, last_offset: str, now_ms: int
+) -> bytes:
+    """Return an event's bytes with delivery annotations that tell the partition's last event.
+
+    `last_offset` is the offset of `last` as clients see it.
+    """
     annotations = amqp.described_map(
         _DELIVERY_ANNOTATIONS,
         (
             _LAST_SEQUENCE_NUMBER,
             amqp.long(last.sequence_number),
             _LAST_OFFSET,
-            amqp.string(str(last.offset)),
+            amqp.string(last_offset),
             _LAST_TIME,
             amqp.timestamp(last.enqueued_ms),
             _RETRIEVAL_TIME,

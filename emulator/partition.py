@@ -26,12 +26,14 @@ class Partition:
     """The events of one partition that are still kept, oldest first.
 
     Each event is held once, as the bytes that go to every reader. `subscribers` are
-    called, in the thread that has published, after events have been appended.
+    called, in the thread that has published, after events have been appended. For
+    `offset_prefix` see Broker.
     """
 
-    def __init__(self, hub: str, partition_id: str) -> None:
+    def __init__(self, hub: str, partition_id: str, offset_prefix: str = "") -> None:
         self.hub = hub
         self.id = partition_id
+        self.offset_prefix = offset_prefix
         self.subscribers: set[Callable[[], None]] = set()
         self.size_bytes = 0
         self._events: list[StoredEvent] = []
@@ -68,9 +70,15 @@ class Partition:
         """The newest event ever, even if it is no longer kept."""
         return self._last
 
+    def offset_of(self, event: StoredEvent) -> str:
+        """Return the offset of an event as clients see it."""
+        return f"{self.offset_prefix}{event.offset}"
+
     def append(self, arrived: Message, now_ms: int) -> StoredEvent:
         """Add a message at the end; `now_ms` is in milliseconds since the Unix epoch."""
-        event = message.stamp(arrived, self._next_sequence_number, self._next_offset, now_ms)
+        event = message.stamp(
+            arrived, self._next_sequence_number, self._next_offset, now_ms, self.offset_prefix
+        )
         self._events.append(event)
         self._next_sequence_number += 1
         self._next_offset += len(event.encoded)

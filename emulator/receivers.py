@@ -65,7 +65,8 @@ class Receivers:
 
     def add(self, new: Receiver) -> None:
         """Admit a receiver, disconnecting those it displaces; raises RefusedError if refused."""
-        others = self._open.setdefault((new.partition, new.group.lower()), [])
+        key = (new.partition, new.group.lower())
+        others = self._open.get(key, [])
         if new.epoch is None:
             _check_without_epoch(others)
         else:
@@ -75,12 +76,16 @@ class Receivers:
                 text = _STOLEN.format(new=new.epoch, existing=existing.epoch)
                 existing.disconnect(LINK_STOLEN, text)
         others.append(new)
+        self._open[key] = others
 
     def discard(self, receiver: Receiver) -> None:
         """Forget a receiver whose link is gone; one that was displaced already is not an error."""
-        others = self._open.get((receiver.partition, receiver.group.lower()), [])
+        key = (receiver.partition, receiver.group.lower())
+        others = self._open.get(key, [])
         if receiver in others:
             others.remove(receiver)
+        if not others:
+            self._open.pop(key, None)  # the partition may be that of a hub that was recreated
 
 
 def _check_epoch(epoch: int, others: list[Receiver]) -> None:

@@ -98,7 +98,7 @@ def _describe(partition: Partition) -> dict[str, object]:
         "partition": partition.id,
         "begin_sequence_number": partition.first_sequence_number,
         "last_enqueued_sequence_number": partition.last_sequence_number,
-        "last_enqueued_offset": "-1" if last is None else str(last.offset),
+        "last_enqueued_offset": "-1" if last is None else partition.offset_of(last),
         "last_enqueued_time_utc": timestamp(_NEVER_MS if last is None else last.enqueued_ms),
         "is_partition_empty": len(partition) == 0,
     }

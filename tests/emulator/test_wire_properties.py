@@ -169,7 +169,8 @@ messages = st.builds(
 def test_a_stored_message_is_the_one_that_came_with_its_place(sent: proton.Message) -> None:
     sent.inferred = True
     kept = message.stamp(message.parse(bytes(sent.encode())), 7, 1234, 1_700_000_000_000)
-    for data in (kept.encoded, message.with_runtime_metric(kept, kept, 1_700_000_000_001)):
+    told_too = message.with_runtime_metric(kept, kept, "1234", 1_700_000_000_001)
+    for data in (kept.encoded, told_too):
         got = proton.Message()
         got.decode(data)
         assert got.body == sent.body
