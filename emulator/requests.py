@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proton import int32, timestamp
+from proton import UNDESCRIBED, Array, Data, int32, timestamp
 
 from .addresses import CBS
 from .errors import NOT_FOUND, RefusedError
@@ -82,12 +82,17 @@ def _read(broker: Broker, request: Mapping[str, object]) -> Reply:
             "type": _EVENTHUB,
             "created_at": timestamp(hub.created_ms),
             "partition_count": int32(len(hub.partitions)),
-            "partition_ids": hub.partition_ids,
+            # An array, as the service sends it: Go's SDK does not take a list.
+            "partition_ids": _strings(hub.partition_ids),
         }
         return Reply(_OK, "OK", body)
     if request.get("type") == _PARTITION:
         return Reply(_OK, "OK", _describe(hub.partition(str(request.get("partition", "")))))
     return _bad_request(request)
+
+
+def _strings(texts: list[str]) -> Array:
+    return Array(UNDESCRIBED, Data.STRING, *texts)  # type: ignore[arg-type]  # its annotation is too narrow
 
 
 def _describe(partition: Partition) -> dict[str, object]:

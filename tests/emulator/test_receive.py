@@ -273,6 +273,22 @@ def test_the_properties_of_a_hub_and_its_partitions(emulator: ThreadedEmulator) 
     assert empty["last_enqueued_time_utc"].year == 1
 
 
+def test_the_partition_ids_are_an_array(emulator: ThreadedEmulator) -> None:
+    with BareClient(emulator.port) as client:
+        replies = client.receiver("$management", 1)
+        requests = client.sender("$management")
+        client.pump_until(lambda: requests.credit and replies.state & proton.Endpoint.REMOTE_ACTIVE)
+        request = {"operation": "READ", "type": "com.microsoft:eventhub", "name": "audit"}
+        requests.send(proton.Message(properties=request, id=1))
+        client.pump_until(lambda: client.messages)
+    reply = proton.Message()
+    reply.decode(client.messages[0][1])
+    assert isinstance(reply.body, dict)
+    ids = reply.body["partition_ids"]
+    assert isinstance(ids, proton.Array)
+    assert (ids.type, list(ids)) == (proton.Data.STRING, ["0", "1"])
+
+
 def test_added_partitions_are_seen(emulator: ThreadedEmulator) -> None:
     emulator.faults.add_partitions("other", 2)
     emulator.broker.publish("other", "2", [b"new"])
