@@ -16,10 +16,18 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     ``sequence_number`` is -1 before the first event of a partition; ``offset``
     is opaque, and ``"-1"`` there (Event Hubs: "start of stream").
+
+    Sequence numbers and offsets begin anew in a hub that is deleted and made again, and after
+    a failover without data. The other two tell whether a stream still is the one that a
+    position was taken from. None means: not known.
     """
 
     sequence_number: int
     offset: str
+    enqueued_ms: int | None = None
+    """When Event Hubs took the event, in milliseconds of Unix time."""
+    hub_created_ms: int | None = None
+    """When the hub was created, in milliseconds of Unix time."""
 
 
 START_OF_STREAM = Position(-1, "-1")

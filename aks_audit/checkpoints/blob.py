@@ -1,6 +1,7 @@
 """Checkpoints and ownership as blobs, where every Event Hubs SDK and KEDA look for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from azure.core import MatchConditions
@@ -11,11 +12,12 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.eventhub.extensions.checkpointstoreblob import BlobCheckpointStore
-from azure.storage.blob import BlobClient, ContainerClient
+from azure.storage.blob import BlobClient, ContainerClient, StorageErrorCode
 
 from ..model import Position
 from ..ops.logs import get_logger
-from .store import Fenced, Key, Store
+from .record import Found, Unusable, fields, parse, read, usable
+from .store import Fenced, Key, Scope, Store
 
 log = get_logger("stores")
 
@@ -48,41 +50,71 @@ class BlobStore(BlobCheckpointStore, Store):
             raise AzureError(f"the ownership of {len(failed)} partitions could not be written")
         return claimed
 
-    def create(self, key: Key, position: Position) -> Position:
+    def found(self, scope: Scope) -> Mapping[str, Found]:
+        """See `FencedWrites.found`."""
+        prefix = "{}/{}/{}/checkpoint/".format(*scope).lower()
+        blobs = self._container.list_blobs(name_starts_with=prefix, include=["metadata"])
+        return {
+            blob.name.removeprefix(prefix): read(blob.metadata or {}, blob.name) for blob in blobs
+        }
+
+    def create(self, key: Key, position: Position, writer: str = "") -> Position:
         """See `FencedWrites.create`. A checkpoint of aks-audit-log-go is taken over."""
         position = self._left_behind(key) or position
         try:
-            self._blob(key).upload_blob(b"", metadata=_metadata(position, ""), overwrite=False)
+            self._make(key, writer, position)
         except ResourceExistsError:
-            return self._read(key).position
+            return usable(self._read(key).found)
         return position
 
     def fence(self, key: Key, writer: str) -> Position:
         """See `FencedWrites.fence`."""
         while True:
             stored = self._read(key)
+            position = usable(stored.found)
             try:
-                self._write(key, writer, stored.position, stored.etag)
+                self._write(key, writer, position, stored.etag)
             except ResourceModifiedError:
                 continue  # another writer was quicker: read what it wrote, and try again
-            return stored.position
+            return position
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
         """See `FencedWrites.advance`."""
+        self._move(key, writer, position, back=False)
+
+    def replace(self, key: Key, writer: str, position: Position) -> None:
+        """See `FencedWrites.replace`."""
+        self._move(key, writer, position, back=True)
+
+    def _move(self, key: Key, writer: str, position: Position, *, back: bool) -> None:
         # Taken as a whole. With the ETag of one state and the position of another, the earlier of
         # two writes that overtake each other could replace the later one.
         held = self._held[key]
         while held.writer == writer:
-            if held.position.sequence_number >= position.sequence_number:
+            if not back and _reached(held.found, position):
                 return None
             try:
                 return self._write(key, writer, position, held.etag)
-            except ResourceModifiedError:
-                # Either another claim, or a write of ours whose answer was lost.
-                held = self._read(key)
+            except (ResourceModifiedError, ResourceNotFoundError):
+                # Another claim, a write of ours whose answer was lost, damage, or it has vanished.
+                held = self._state(key, writer, position)
+                if isinstance(held.found, Unusable) and not held.writer:
+                    held = _Held(writer, held.found, held.etag)
                 if held.writer == writer:
                     self._held[key] = held
         raise Fenced
+
+    def _state(self, key: Key, writer: str, position: Position) -> "_Held":
+        """What the checkpoint is now; one that has vanished is written again."""
+        try:
+            return self._read(key)
+        except ResourceNotFoundError as error:
+            if getattr(error, "error_code", None) != StorageErrorCode.BLOB_NOT_FOUND:
+                raise  # it is the container that is gone
+        log.warning("a checkpoint has vanished, writing it again", partition=key[3])
+        with suppress(ResourceExistsError):  # somebody was quicker: see who
+            self._make(key, writer, position)
+        return self._read(key)
 
     def _left_behind(self, key: Key) -> Position | None:
         """Where the Go SDK's forwarder stopped, if there was one.
@@ -97,12 +129,7 @@ class BlobStore(BlobCheckpointStore, Store):
             metadata = self._container.get_blob_client(name).get_blob_properties().metadata
         except ResourceNotFoundError:
             return None
-        known = {each.lower(): value for each, value in metadata.items()}
-        try:
-            position = Position(int(known["sequencenumber"]), known["offset"])
-        except (KeyError, ValueError):
-            log.warning("the earlier forwarder's checkpoint cannot be read", blob=name)
-            return None
+        position = parse(metadata, name)
         log.info("going on where the earlier forwarder stopped", blob=name)
         return position
 
@@ -113,14 +140,18 @@ class BlobStore(BlobCheckpointStore, Store):
         )
 
     def _read(self, key: Key) -> "_Held":
-        properties = self._blob(key).get_blob_properties()
+        blob = self._blob(key)
+        properties = blob.get_blob_properties()
         known = properties.metadata
-        position = Position(int(known["sequencenumber"]), known["offset"])
-        return _Held(known.get("writer", ""), position, str(properties.etag))
+        return _Held(known.get("writer", ""), read(known, blob.blob_name), str(properties.etag))
+
+    def _make(self, key: Key, writer: str, position: Position) -> None:
+        made = self._blob(key).upload_blob(b"", metadata=fields(position, writer), overwrite=False)
+        self._held[key] = _Held(writer, position, str(made["etag"]))
 
     def _write(self, key: Key, writer: str, position: Position, etag: str) -> None:
         written = self._blob(key).set_blob_metadata(
-            _metadata(position, writer), etag=etag, match_condition=MatchConditions.IfNotModified
+            fields(position, writer), etag=etag, match_condition=MatchConditions.IfNotModified
         )
         self._held[key] = _Held(writer, position, str(written["etag"]))
 
@@ -129,13 +160,9 @@ class _Held(NamedTuple):
     """One state of a checkpoint's blob."""
 
     writer: str
-    position: Position
+    found: Found
     etag: str
 
 
-def _metadata(position: Position, writer: str) -> dict[str, str]:
-    return {
-        "offset": position.offset,
-        "sequencenumber": str(position.sequence_number),
-        "writer": writer,
-    }
+def _reached(found: Found, position: Position) -> bool:
+    return isinstance(found, Position) and found.sequence_number >= position.sequence_number

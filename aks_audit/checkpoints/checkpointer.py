@@ -18,12 +18,17 @@ from ..ops.logs import get_logger
 from ..ops.metrics import CheckpointMetrics
 from ..storage import call
 from .ledger import Ledger, PartitionLedger
+from .record import Unusable
 from .store import Fenced, FencedWrites, Key
 
 log = get_logger("checkpoint")
 
 WRITE_S = 60.0
 """How long writing all partitions' checkpoints may take before the writer counts as stalled."""
+
+LOOK_S = 30.0
+"""Between two looks whether the store still has the checkpoints of what is read: one call each. A
+partition may be quiet for days, and without a checkpoint it would begin at STARTPOSITION."""
 
 UNREADY_S = 60.0
 """How long checkpoints may stay unwritten before the readiness probe says so; events are
@@ -65,27 +70,110 @@ class Checkpointer:
 
     async def run(self, interval_s: float) -> None:
         """Write what is new, every so often, for ever."""
+        look_at = trio.current_time() + LOOK_S
         while True:
             self.heartbeat.expect(within_s=interval_s + WRITE_S)
             await trio.sleep(interval_s)
             await self.flush()
+            if trio.current_time() >= look_at:
+                look_at = trio.current_time() + LOOK_S
+                self.heartbeat.expect(within_s=WRITE_S)
+                await self.restore()
 
     async def create(self, partition: str, position: Position) -> Position:
-        """Write a partition's first checkpoint; returns the one there is now. Raises Retryable."""
-        standing = await call(self._limiter, self._store.create, self._key(partition), position)
+        """Write the checkpoint of a partition that has none.
+
+        Where the partition is read here, it has vanished, and the ledger knows better than
+        ``position`` what is done.
+
+        Returns:
+            The checkpoint there is now.
+
+        Raises:
+            Retryable: The store fails, or its checkpoint cannot be used (`Unusable`).
+        """
+        known = self._ledger.get(partition)
+        writer = ""
+        if known is not None:
+            position, writer = known.done, self._writers[partition]
+        standing = await call(
+            self._limiter, self._store.create, self._key(partition), position, writer
+        )
         self._metrics.writes.labels("written").inc()
         return standing
 
-    async def claim(self, partition: str) -> PartitionLedger:
-        """Make a partition's checkpoint ours; its ledger starts there. Raises Retryable."""
-        writer = uuid.uuid4().hex
-        position = await call(self._limiter, self._store.fence, self._key(partition), writer)
-        self._writers[partition] = writer
-        self.written_at[partition] = time.time()
+    async def claim(self, partition: str, known: Position | None = None) -> PartitionLedger:
+        """Make a partition's checkpoint ours; its ledger starts there.
+
+        Args:
+            partition: Its id.
+            known: What the hub says of the position that the checkpoint names. A checkpoint that
+                lacks some of that is written again, whole.
+
+        Raises:
+            Retryable: The store fails, or its checkpoint cannot be used (`Unusable`).
+        """
+        position, writer = await self._fence(partition)
+        if (
+            known is not None
+            and known.sequence_number == position.sequence_number
+            and known != position
+        ):
+            position = known
+            key = self._key(partition)
+            await call(self._limiter, self._store.replace, key, writer, position)
         ledger = self._ledger.claim(partition, position)
         if not ledger.dirty:  # it was written, and only the answer was lost
             self.unwritten_since.pop(partition, None)
         return ledger
+
+    async def restart(self, partition: str, position: Position) -> None:
+        """Begin a partition anew: its stream is not the one that the checkpoint was made for.
+
+        What is in flight of the old stream settles, but moves no checkpoint. Raises Retryable.
+        """
+        old = self._ledger.get(partition)
+        if old is not None:
+            self._ledger.forget(partition, old)
+        _, writer = await self._fence(partition)
+        await call(self._limiter, self._store.replace, self._key(partition), writer, position)
+        self._count("written", partition)
+        self._metrics.stream_resets.labels(partition).inc()
+
+    async def _fence(self, partition: str) -> tuple[Position, str]:
+        writer = uuid.uuid4().hex
+        position = await call(self._limiter, self._store.fence, self._key(partition), writer)
+        self._writers[partition] = writer
+        self.written_at[partition] = time.time()
+        return position, writer
+
+    async def restore(self) -> None:
+        """Write the checkpoints again that have vanished from the store, or were damaged.
+
+        Raises nothing: while the store fails, the next look does it.
+        """
+        try:
+            found = await call(self._limiter, self._store.found, self._key("")[:3])
+            for ledger in self._ledger.partitions():
+                standing = found.get(ledger.partition)
+                if not isinstance(standing, Position):
+                    await self._write_again(ledger, standing)
+        except Fenced:
+            return  # another instance has claimed the partition meanwhile
+        except Retryable as fault:
+            log.warning("the checkpoints cannot be looked at", reason=fault.reason)
+
+    async def _write_again(self, ledger: PartitionLedger, damage: Unusable | None) -> None:
+        partition, position = ledger.partition, ledger.done
+        if damage is None:
+            log.warning("a checkpoint has vanished, writing it again", partition=partition)
+            await self.create(partition, position)
+            return
+        log.warning(
+            "a checkpoint was damaged, writing it again", partition=partition, reason=damage.reason
+        )
+        key, writer = self._key(partition), self._writers[partition]
+        await call(self._limiter, self._store.replace, key, writer, position)
 
     async def release(self, ledger: PartitionLedger) -> None:
         """Write the last checkpoint of a claim that ends."""

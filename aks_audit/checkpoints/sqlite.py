@@ -4,19 +4,52 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..model import Position
-from .store import Fenced, Key, Store
+from ..ops.logs import get_logger
+from .record import Found, Unusable, read, usable
+from .store import Fenced, Key, Scope, Store
+
+log = get_logger("stores")
 
 SQLITE_BUSY_S = 10.0
 """How long a process waits for another one's transaction."""
 
 FILE_MODE = 0o600
 """Nobody else on the machine is to read or change how far a partition is done."""
+
+# Event Hubs ignores the case of these names, the keys of the tables do not. So each statement uses
+# the spelling that the table has. Version 1.0 wrote a second checkpoint where the hub was spelt in
+# another way: of two the lower one counts, which loses nothing.
+_SPELT = """
+    SELECT namespace, hub, consumer_group, partition FROM checkpoint
+    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE AND partition = ? ORDER BY sequence_number LIMIT 1
+"""
+_OWNER = """
+    SELECT * FROM ownership
+    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE AND partition = ?
+"""
+_OWNERS = """
+    SELECT * FROM ownership
+    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE
+"""
+
+# The table `stream` stands beside 1.0's own, so that 1.0 can still read its file. What it says
+# counts only for the sequence number that it was written with: 1.0 moves a checkpoint without it.
+_FOUND = """
+    SELECT partition, "offset", sequence_number, writer, enqueued, hubcreated
+    FROM checkpoint LEFT JOIN stream
+    USING (namespace, hub, consumer_group, partition, sequence_number)
+    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE ORDER BY sequence_number DESC
+"""
 
 CLOCK_SLACK_S = 60.0
 """An ownership whose time is further in the future than this was claimed before the clock was put
@@ -39,6 +72,11 @@ class SqliteStore(Store):
         CREATE TABLE IF NOT EXISTS checkpoint (
             namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT,
             "offset" TEXT NOT NULL, sequence_number INTEGER NOT NULL, writer TEXT NOT NULL,
+            PRIMARY KEY (namespace, hub, consumer_group, partition)
+        ) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS stream (
+            namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT,
+            sequence_number INTEGER NOT NULL, enqueued INTEGER, hubcreated INTEGER,
             PRIMARY KEY (namespace, hub, consumer_group, partition)
         ) WITHOUT ROWID;
     """
@@ -74,11 +112,9 @@ class SqliteStore(Store):
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
     ) -> Iterable[dict[str, Any]]:
         """The ownership of all partitions that were ever claimed."""
+        scope = (fully_qualified_namespace, eventhub_name, consumer_group)
         with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT * FROM ownership WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
-                (fully_qualified_namespace, eventhub_name, consumer_group),
-            ).fetchall()
+            rows = connection.execute(_OWNERS, scope).fetchall()
         latest = time.time() + CLOCK_SLACK_S
         return [
             {
@@ -109,17 +145,14 @@ class SqliteStore(Store):
         self, connection: sqlite3.Connection, ownership: dict[str, Any]
     ) -> dict[str, Any] | None:
         key = _key(ownership)
-        row = connection.execute(
-            "SELECT etag FROM ownership"
-            " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
-            key,
-        ).fetchone()
+        row = connection.execute(_OWNER, key).fetchone()
         if (row["etag"] if row is not None else None) != ownership.get("etag"):
             return None
         claimed = {**ownership, "etag": str(uuid.uuid4()), "last_modified_time": time.time()}
+        spelt = key if row is None else tuple(row)[: len(key)]
         connection.execute(
             "INSERT OR REPLACE INTO ownership VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*key, claimed["owner_id"], claimed["etag"], claimed["last_modified_time"]),
+            (*spelt, claimed["owner_id"], claimed["etag"], claimed["last_modified_time"]),
         )
         return claimed
 
@@ -127,76 +160,123 @@ class SqliteStore(Store):
         """Write a checkpoint as the SDK does it, unfenced."""
         position = Position(checkpoint["sequence_number"], str(checkpoint["offset"]))
         key = _key(checkpoint)
-        self.create(key, position)
         with self._transaction() as connection:
-            self._set(connection, key, position)
+            if not self._insert(connection, key, position, ""):
+                self._set(connection, self._spelt(connection, key), position)
 
     def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
     ) -> Iterable[dict[str, Any]]:
-        """The checkpoints of all partitions that have one."""
-        with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT * FROM checkpoint WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
-                (fully_qualified_namespace, eventhub_name, consumer_group),
-            ).fetchall()
+        """The checkpoints of all partitions that have one that can be used."""
+        found = self.found((fully_qualified_namespace, eventhub_name, consumer_group))
         return [
             {
-                "fully_qualified_namespace": row["namespace"],
-                "eventhub_name": row["hub"],
-                "consumer_group": row["consumer_group"],
-                "partition_id": row["partition"],
-                "offset": row["offset"],
-                "sequence_number": row["sequence_number"],
+                "fully_qualified_namespace": fully_qualified_namespace,
+                "eventhub_name": eventhub_name,
+                "consumer_group": consumer_group,
+                "partition_id": partition,
+                "offset": position.offset,
+                "sequence_number": position.sequence_number,
             }
-            for row in rows
+            for partition, position in found.items()
+            if isinstance(position, Position)
         ]
 
-    def create(self, key: Key, position: Position) -> Position:
+    def found(self, scope: Scope) -> Mapping[str, Found]:
+        """See `FencedWrites.found`."""
+        with self._transaction() as connection:
+            rows = connection.execute(_FOUND, scope).fetchall()
+        return {str(row["partition"]): self._found(row) for row in rows}
+
+    def create(self, key: Key, position: Position, writer: str = "") -> Position:
         """See `FencedWrites.create`."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?, '')",
-                (*key, position.offset, position.sequence_number),
-            )
-            row = self._row(connection, key)
-            return Position(row["sequence_number"], row["offset"])
+            if self._insert(connection, key, position, writer):
+                return position
+            return usable(self._read(connection, self._spelt(connection, key))[0])
 
     def fence(self, key: Key, writer: str) -> Position:
         """See `FencedWrites.fence`."""
         with self._transaction() as connection:
-            row = self._row(connection, key)
+            key = self._spelt(connection, key)
+            position = usable(self._read(connection, key)[0])
             connection.execute(
                 "UPDATE checkpoint SET writer = ?"
                 " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
                 (writer, *key),
             )
-            return Position(row["sequence_number"], row["offset"])
+            return position
 
     def advance(self, key: Key, writer: str, position: Position) -> None:
         """See `FencedWrites.advance`."""
         with self._transaction() as connection:
-            row = self._row(connection, key)
-            if row["writer"] != writer:
+            if self._insert(connection, key, position, writer):
+                log.warning("a checkpoint has vanished, writing it again", partition=key[3])
+                return
+            key = self._spelt(connection, key)
+            stored, last_writer = self._read(connection, key)
+            if last_writer != writer:
                 raise Fenced
-            if row["sequence_number"] < position.sequence_number:
+            if isinstance(stored, Unusable) or stored.sequence_number < position.sequence_number:
                 self._set(connection, key, position)
 
-    def _row(self, connection: sqlite3.Connection, key: Key) -> sqlite3.Row:
-        row: sqlite3.Row | None = connection.execute(
-            "SELECT * FROM checkpoint"
+    def replace(self, key: Key, writer: str, position: Position) -> None:
+        """See `FencedWrites.replace`."""
+        with self._transaction() as connection:
+            key = self._spelt(connection, key)
+            if self._read(connection, key)[1] != writer:
+                raise Fenced
+            self._set(connection, key, position)
+
+    def _spelt(self, connection: sqlite3.Connection, key: Key) -> Key:
+        """The key of a partition's checkpoint, as the table has it."""
+        found: Key | None = connection.execute(_SPELT, key).fetchone()
+        if found is None:
+            raise sqlite3.DataError(f"{self._file} has lost the checkpoint of partition {key[3]}")
+        namespace, hub, group, partition = found
+        return namespace, hub, group, partition
+
+    def _read(self, connection: sqlite3.Connection, key: Key) -> tuple[Found, str]:
+        """A checkpoint, and who wrote it."""
+        row = connection.execute(
+            'SELECT partition, "offset", sequence_number, writer, enqueued, hubcreated'
+            " FROM checkpoint LEFT JOIN stream"
+            " USING (namespace, hub, consumer_group, partition, sequence_number)"
             " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
             key,
         ).fetchone()
-        if row is None:
-            raise sqlite3.DataError(f"{self._file} has lost the checkpoint of partition {key[3]}")
-        return row
+        return self._found(row), str(row["writer"])
+
+    def _found(self, row: sqlite3.Row) -> Found:
+        known = {name: row[name] for name in ("offset", "enqueued", "hubcreated")}
+        where = f"of partition {row['partition']} in {self._file}"
+        return read({**known, "sequencenumber": row["sequence_number"]}, where)
+
+    def _insert(
+        self, connection: sqlite3.Connection, key: Key, position: Position, writer: str
+    ) -> bool:
+        """Write a checkpoint unless there is one; returns whether there was none."""
+        if connection.execute(_SPELT, key).fetchone() is not None:
+            return False
+        connection.execute(
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, position.offset, position.sequence_number, writer),
+        )
+        self._note_stream(connection, key, position)
+        return True
 
     def _set(self, connection: sqlite3.Connection, key: Key, position: Position) -> None:
         connection.execute(
             'UPDATE checkpoint SET "offset" = ?, sequence_number = ?'
             " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
             (position.offset, position.sequence_number, *key),
+        )
+        self._note_stream(connection, key, position)
+
+    def _note_stream(self, connection: sqlite3.Connection, key: Key, position: Position) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, position.sequence_number, position.enqueued_ms, position.hub_created_ms),
         )
 
 

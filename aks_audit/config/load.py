@@ -100,6 +100,7 @@ def _hub(values: Values, ca_file: Path | None) -> HubConfig:
         name=name,
         consumer_group=values[variables.CONSUMER_GROUP],
         start_position=values[variables.START_POSITION],
+        stream_reset=values[variables.STREAM_RESET],
         ca_file=ca_file,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 from ..audit import timestamps
-from .values import Exhausted, LogFormat, LogLevel, StartAt, StartPosition
+from .values import Exhausted, LogFormat, LogLevel, StartAt, StartPosition, StreamReset
 
 
 def invalid(reason: str) -> NoReturn:
@@ -170,6 +170,14 @@ def exhausted(text: str) -> Exhausted:
         return Exhausted(text.lower())
     except ValueError:
         invalid("is not one of hold, deadletter and drop")
+
+
+def stream_reset(text: str) -> StreamReset:
+    """Read where reading goes on in another stream than that of the checkpoint."""
+    try:
+        return StreamReset(text.lower())
+    except ValueError:
+        invalid("is not one of earliest, latest and stop")
 
 
 def cluster_name(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from ..audit.filters import Filter
 from .addresses import sensitive_in_connection_string, sensitive_in_url
 from .routes import Route
-from .values import Exhausted, LogFormat, LogLevel, Secret, StartAt, StartPosition
+from .values import Exhausted, LogFormat, LogLevel, Secret, StartAt, StartPosition, StreamReset
 
 __all__ = [
     "BlobLocation",
@@ -29,6 +29,7 @@ __all__ = [
     "SqliteFile",
     "StartAt",
     "StatsConfig",
+    "StreamReset",
 ]
 
 
@@ -46,6 +47,8 @@ class HubConfig:
     """The consumer group whose partitions are claimed."""
     start_position: StartPosition
     """Used only where a partition has no checkpoint."""
+    stream_reset: StreamReset
+    """Used only where a partition's stream is not the one of its checkpoint."""
     ca_file: Path | None = None
     """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
 

@@ -65,6 +65,17 @@ class StartAt(StrEnum):
     """Every event that Event Hubs still retains."""
 
 
+class StreamReset(StrEnum):
+    """Where reading goes on in a partition whose stream is not the one of the checkpoint."""
+
+    EARLIEST = "earliest"
+    """At the oldest event of the new stream."""
+    LATEST = "latest"
+    """Behind the newest event of the new stream."""
+    STOP = "stop"
+    """Nowhere, until somebody decides."""
+
+
 StartPosition: TypeAlias = StartAt | datetime
 """Where reading begins in a partition without a checkpoint; a datetime is aware and in UTC."""
 

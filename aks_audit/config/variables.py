@@ -116,6 +116,14 @@ START_POSITION = Variable(
     "Where a partition without a checkpoint begins: latest, earliest or an RFC 3339 time.",
     "2024-05-01T00:00:00Z",
 )
+STREAM_RESET = Variable(
+    "STREAMRESET",
+    parsers.stream_reset,
+    "earliest",
+    "Where a partition goes on when its hub was deleted and made anew, or failed over without its "
+    "data: earliest, latest or stop (read it no further, until this is set otherwise).",
+    "earliest",
+)
 POST_MAX_RETRIES = Variable(
     "POSTMAXRETRIES",
     parsers.integer(0, 1000),

@@ -1,6 +1,7 @@
 """What the hub has that we lack: asking it whether what the client believes is true."""
 
 import asyncio
+from datetime import datetime
 
 from azure.eventhub.aio import EventHubConsumerClient
 
@@ -15,8 +16,11 @@ PROBE_TIMEOUT_S = 20.0
 class LagProbe:
     """What one client believes, and the question whether it is so."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, suspects: set[str]) -> None:
         self._watchdog = watchdog
+        self._suspects = suspects
+        self.hub_created_at: datetime | None = None
+        """When the hub was created that is read."""
         self.partitions: set[str] = set()
         """The partitions of the hub; empty until they are known."""
         self.received: dict[str, int] = {}
@@ -43,10 +47,13 @@ class LagProbe:
             await asyncio.sleep(PROBE_S)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    now_there = set(await client.get_partition_ids())
+                    hub = await client.get_eventhub_properties()
                     await self._probe_partition(client)
             except TimeoutError as error:
                 raise Retryable(f"Event Hubs gave no answer in {PROBE_TIMEOUT_S:g} s") from error
+            if self.hub_created_at not in {None, hub["created_at"]}:
+                raise Retryable("the hub was created anew")
+            now_there = set(hub["partition_ids"])
             if self.partitions not in (set(), now_there):
                 raise Retryable(f"the hub has {len(now_there)} partitions now")
 
@@ -62,7 +69,11 @@ class LagProbe:
         # A callback that waits for room is not the hub's fault; a partition may be gone by now.
         if received is None or partition in self._watchdog.blocked:
             return
-        if received < properties["last_enqueued_sequence_number"]:
+        last: int = properties["last_enqueued_sequence_number"]
+        if last < received:
+            self._suspects.add(partition)
+            raise Retryable(f"partition {partition} ends at {last}, and {received} was received")
+        if received < last:
             if before == received:
                 raise Retryable(f"partition {partition} has events and does not bring them")
             self._lacking[partition] = received

@@ -7,14 +7,15 @@ worker thread of trio, so a store that hangs does not hold up the client's loop.
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import trio
 from anyio.from_thread import BlockingPortal
-from azure.eventhub import CheckpointStore
 from azure.eventhub.aio import CheckpointStore as AsyncCheckpointStore
 
+from ..checkpoints.record import Found
+from ..checkpoints.store import Store
 from ..errors import Retryable
 from ..storage import call
 from .handover import on_trio
@@ -23,8 +24,8 @@ from .watchdog import BALANCE_LAPSE_S, BALANCE_S
 BACKOFF_MAX_S = 60.0
 """The longest a store that fails is not asked by the load balancing."""
 
-Listed = Callable[[list[dict[str, Any]], set[str]], Awaitable[list[dict[str, Any]]]]
-"""async (checkpoints of the store, partitions that are ours) -> checkpoints for the SDK"""
+Listed = Callable[[Mapping[str, Found], set[str]], Awaitable[None]]
+"""async (checkpoints of the store by partition, partitions that are ours) -> None"""
 
 
 _StoreCall = Callable[..., Iterable[dict[str, Any]]]
@@ -86,14 +87,14 @@ class SdkStore(AsyncCheckpointStore):
     Args:
         store: The store; its calls block.
         portal: The way to trio, where the calls are made.
-        listed: Is given the checkpoints that the SDK asked for, and the partitions that are
-            ours, and returns what the SDK gets. Called on the SDK's thread.
+        listed: Is given the checkpoints, and the partitions that are ours, before the SDK begins
+            to read partitions. Called on the SDK's thread.
         observer: Is told of each round of load balancing.
     """
 
     def __init__(
         self,
-        store: CheckpointStore,
+        store: Store,
         portal: BlockingPortal,
         listed: Listed,
         observer: BalancingObserver,
@@ -187,11 +188,15 @@ class SdkStore(AsyncCheckpointStore):
     async def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
     ) -> Iterable[dict[str, Any]]:
-        """The checkpoints from which the SDK starts the partitions. Raises Retryable."""
-        checkpoints = await self._call(
-            self._store.list_checkpoints, fully_qualified_namespace, eventhub_name, consumer_group
-        )
-        return await self._listed(checkpoints, self._owned)
+        """Have the partitions' start positions looked up. Raises Retryable.
+
+        The SDK is given none here, where it takes offsets only: it finds them where it looks
+        next (`StartPositions.positions`).
+        """
+        scope = (fully_qualified_namespace, eventhub_name, consumer_group)
+        found = await on_trio(self._portal, call, self._limiter, self._store.found, scope)
+        await self._listed(found, self._owned)
+        return []
 
     async def update_checkpoint(self, checkpoint: dict[str, Any], **_: Any) -> None:
         """Refuse: a checkpoint is written by `Checkpointer`, fenced, as the ledger says.

@@ -9,27 +9,30 @@ own partition only.
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cached_property, partial
-from typing import Any
 
 import certifi
 import msgspec
 from anyio.from_thread import BlockingPortal
-from azure.eventhub import CheckpointStore, CloseReason, EventData
+from azure.eventhub import CloseReason, EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
 from ..checkpoints.ledger import PartitionLedger
+from ..checkpoints.record import Found
+from ..checkpoints.store import Store
 from ..config.settings import HubConfig
 from ..errors import Retryable, describe
+from ..model import HubEvent, Position
 from ..ops.logs import get_logger
 from .handover import Handover, on_trio
 from .lag_probe import LagProbe
 from .ownership import SdkStore
 from .sdk import credit, forget_delivery_tags, observe_openings, to_hub_event
-from .start_position import CreateCheckpoint, StartPositions
+from .start_position import CreateCheckpoint, Restart, StartPositions
+from .stream import refused, suspicion
 from .watchdog import BALANCE_S, Watchdog
 
 log = get_logger("receiver")
@@ -38,10 +41,26 @@ EMPTY_CALLBACK_S = 1.0
 """The SDK calls back without events after this long: the partition's heartbeat."""
 TICK_S = 1.0
 
-_claim: ContextVar[PartitionLedger] = ContextVar("claim")
-"""The ledger of the claim under which the current task reads. The SDK runs each claim in a task
-of its own, and may run two of one partition at a time, the old one still closing: what the old one
-brings must not be noted as progress of the new one, which has yet to read what lies before."""
+RECHECK_S = 30.0
+"""How long a partition that is not to be read stays so, before its checkpoint is read again."""
+
+
+class Claim(msgspec.Struct):
+    """A partition that is read, from one claim to its close."""
+
+    ledger: PartitionLedger
+    start: Position
+    """Where the claim began to read."""
+    last: Position
+    """The event that was received last, or ``start``."""
+    asked: bool
+    """Whether the hub was asked about the stream when the partition was claimed."""
+
+
+_claim: ContextVar[Claim] = ContextVar("claim")
+"""The claim under which the current task reads. The SDK runs each claim in a task of its own, and
+may run two of one partition at a time, the old one still closing: what the old one brings must not
+be noted as progress of the new one, which has yet to read what lies before."""
 
 
 class Wiring(msgspec.Struct, frozen=True):
@@ -49,14 +68,18 @@ class Wiring(msgspec.Struct, frozen=True):
 
     portal: BlockingPortal
     handover: Handover
-    store: CheckpointStore
+    store: Store
     inflight_max_bytes: int
     start: CreateCheckpoint
     """On trio: write a first checkpoint."""
-    claim: Callable[[str], Awaitable[PartitionLedger]]
-    """async (partition) -> ledger; on trio: make the checkpoint ours"""
+    restart: Restart
+    """On trio: have a partition begin anew, whose stream is another one."""
+    claim: Callable[[str, Position], Awaitable[PartitionLedger]]
+    """async (partition, position) -> ledger; on trio: make the checkpoint ours"""
     release: Callable[[PartitionLedger], Awaitable[None]]
     """async (ledger) -> None; on trio: write the last checkpoint of a claim"""
+    suspects: set[str]
+    """Partitions whose stream may be another one by now. It outlives the receiver."""
 
 
 class Receiver:
@@ -70,10 +93,14 @@ class Receiver:
         self._stopping = asyncio.Event()
         self._stopped = False
         self._starts = StartPositions(
-            hub, partial(self._make_client, None), partial(on_trio, wiring.portal, wiring.start)
+            hub,
+            partial(self._make_client, None),
+            partial(on_trio, wiring.portal, wiring.start),
+            partial(on_trio, wiring.portal, wiring.restart),
+            wiring.suspects,
         )
         self.watchdog = Watchdog()
-        self._probe = LagProbe(self.watchdog)
+        self._probe = LagProbe(self.watchdog, wiring.suspects)
 
     def run(self) -> None:
         """Receive until `stop`; blocks its thread. Raises what the SDK raises."""
@@ -143,8 +170,10 @@ class Receiver:
         return ssl.create_default_context(cafile=str(self._hub.ca_file or certifi.where()))
 
     async def _receive(self, client: EventHubConsumerClient) -> None:
-        self._partitions = partitions = set(await client.get_partition_ids())
-        self._probe.partitions = partitions
+        properties = await client.get_eventhub_properties()
+        self._partitions = partitions = set(properties["partition_ids"])
+        self._probe.partitions, self._probe.hub_created_at = partitions, properties["created_at"]
+        self._starts.begin(partitions, properties["created_at"])
         prefetch, batch = credit(self._wiring.inflight_max_bytes, len(partitions))
         log.info("receiving", hub=self._hub.name, partitions=len(partitions), prefetch=prefetch)
         await client.receive_batch(
@@ -155,21 +184,25 @@ class Receiver:
             max_batch_size=batch,
             max_wait_time=EMPTY_CALLBACK_S,
             prefetch=prefetch,
+            starting_position=self._starts.positions,
+            starting_position_inclusive=self._starts.inclusive,
         )
 
-    async def _listed(
-        self, checkpoints: list[dict[str, Any]], owned: set[str]
-    ) -> list[dict[str, Any]]:
-        return await self._starts.listed(self._client, checkpoints, self._partitions | owned)
+    async def _listed(self, found: Mapping[str, Found], owned: set[str]) -> None:
+        await self._starts.listed(self._client, found, self._partitions | owned, owned)
 
     async def _on_claimed(self, context: PartitionContext) -> None:
         partition = context.partition_id
-        ledger = await on_trio(self._wiring.portal, self._wiring.claim, partition)
+        if (why := self._starts.stopped.get(partition)) is not None:
+            await self._leave_unread(partition, why)
         start = self._starts.get(partition)
-        if start is None or start.sequence_number > ledger.seen:
+        if start is None:
+            raise Retryable(f"partition {partition} has no start position yet")
+        ledger = await on_trio(self._wiring.portal, self._wiring.claim, partition, start)
+        if start.sequence_number > ledger.seen:
             # The SDK would read from behind what is delivered or in flight.
             raise Retryable(f"the checkpoint of partition {partition} went back meanwhile")
-        _claim.set(ledger)
+        _claim.set(Claim(ledger, start, start, partition in self._starts.asked))
         self._probe.received[partition] = ledger.written.sequence_number
         self.watchdog.claimed(partition)
         log.info(
@@ -178,35 +211,78 @@ class Receiver:
 
     async def _on_events(self, context: PartitionContext, events: Sequence[EventData]) -> None:
         partition = context.partition_id
-        ledger = _claim.get(None)
-        if ledger is None:
+        claim = _claim.get(None)
+        if claim is None:
             # The SDK reads on where on_partition_initialize failed; its close gets us another try.
             raise Retryable(f"partition {partition} is not claimed")
-        if ledger.cut_off:
+        if claim.ledger.cut_off:
             # By another replica, perhaps one that is gone again: the SDK may not have noticed.
             raise Retryable(f"partition {partition} was claimed anew")
+        if partition in self._wiring.suspects:
+            # Closed, so that it is claimed again, and its stream looked into.
+            raise Retryable(f"the stream of partition {partition} may be another one")
         if events:
-            hub_events = [to_hub_event(partition, event) for event in events]
+            created_ms = self._starts.hub_created_ms
+            hub_events = [to_hub_event(partition, event, created_ms) for event in events]
+            await self._check_stream(claim, hub_events)
+            if hub_events[0].position.sequence_number == claim.start.sequence_number:
+                del hub_events[0]  # it came to show the stream, and is done
             self.watchdog.blocked.add(partition)
-            await self._wiring.handover.put((ledger, hub_events))
-            self._probe.received[partition] = hub_events[-1].position.sequence_number
+            await self._wiring.handover.put((claim.ledger, hub_events))
+            self._probe.received[partition] = claim.last.sequence_number
         # In this order: whoever looks in between sees a partition that waits or has called back.
         self.watchdog.called_back(partition, events=len(events))
         self.watchdog.blocked.discard(partition)
+
+    async def _leave_unread(self, partition: str, why: str) -> None:
+        """Keep a partition's ownership, read nothing, and close it after a while."""
+        if self.watchdog.stopped.get(partition) != why:
+            log.error("a partition is not read", partition=partition, reason=why)
+        self.watchdog.stop(partition, why)
+        await asyncio.sleep(RECHECK_S)
+        # The SDK reads on where this callback raises anything else: only a cancelled task closes
+        # the partition (`aio/_eventprocessor/event_processor.py`, ``_receive``).
+        raise asyncio.CancelledError
+
+    async def _check_stream(self, claim: Claim, events: Sequence[HubEvent]) -> None:
+        """Raise Retryable where events cannot be of the stream that the claim began with."""
+        for event in events:
+            position, last = event.position, claim.last
+            if position.sequence_number != last.sequence_number + 1:
+                why = suspicion(claim.start, last, position)
+                if why is None and position.sequence_number > last.sequence_number + 1:
+                    why = await self._unexplained_gap(claim, event)
+                if why is not None:
+                    self._wiring.suspects.add(event.partition)
+                    raise Retryable(f"the stream of partition {event.partition}: {why}")
+            if position.sequence_number > last.sequence_number:
+                claim.last = position
+
+    async def _unexplained_gap(self, claim: Claim, event: HubEvent) -> str | None:
+        """Why events that are missing before this one did not just outlive the retention."""
+        if claim.asked:  # by then the stream was the right one
+            return None
+        state = await self._starts.state(self._client, event.partition)
+        if state.oldest > claim.last.sequence_number:
+            return None
+        number = event.position.sequence_number
+        return f"{number} came after {claim.last.sequence_number}, and the hub has those between"
 
     async def _on_closed(self, context: PartitionContext, reason: CloseReason) -> None:
         partition = context.partition_id
         self.watchdog.closed(partition)
         self._probe.forget(partition)
-        ledger = _claim.get(None)
-        log.info("partition released", partition=partition, reason=reason.name.lower())
-        if ledger is not None:
-            await on_trio(self._wiring.portal, self._wiring.release, ledger)
+        claim = _claim.get(None)
+        if claim is not None:
+            log.info("partition released", partition=partition, reason=reason.name.lower())
+            await on_trio(self._wiring.portal, self._wiring.release, claim.ledger)
 
     def _on_opening(self, partition: str, error: Exception | None) -> None:
         reason = None if error is None else describe(error)
         if reason is not None and reason != self.watchdog.unopened.get(partition):
             log.warning("a partition cannot be opened", partition=partition, reason=reason)
+        if error is not None and refused(str(error)):
+            self._wiring.suspects.add(partition)
         self.watchdog.opened(partition, reason)
 
     async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:

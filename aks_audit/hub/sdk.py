@@ -17,23 +17,21 @@ from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.amqp import AmqpMessageBodyType
 
 from ..errors import Fatal
-from ..model import HubEvent, Position
+from ..model import HubEvent
+from .stream import position_of
 
 # ---- conversion --------------------------------------------------------------------------------
 
 
-def to_hub_event(partition: str, event: EventData) -> HubEvent:
+def to_hub_event(partition: str, event: EventData, hub_created_ms: int) -> HubEvent:
     """Copy out of the SDK's event what the stages need.
 
     An event without an enqueued time, which Event Hubs always sets, counts as enqueued now.
     """
-    enqueued = event.enqueued_time
-    return HubEvent(
-        partition,
-        Position(event.sequence_number or 0, event.offset or ""),
-        enqueued.timestamp() if enqueued is not None else time.time(),
-        body_of(event),
-    )
+    position = position_of(event, hub_created_ms)
+    enqueued_ms = position.enqueued_ms
+    enqueued_at = time.time() if enqueued_ms is None else enqueued_ms / 1000
+    return HubEvent(partition, position, enqueued_at, body_of(event))
 
 
 def body_of(event: EventData) -> bytes:
@@ -95,6 +93,9 @@ PRIVATE_NAMES = (
     f"{_LINKS}:ReceiverLink._received_delivery_tags",
     "azure.eventhub.aio:EventHubConsumerClient._create_consumer",
     "azure.eventhub.aio._consumer_async:EventHubConsumer._open",
+    "azure.eventhub.aio._consumer_async:EventHubConsumer._offset",
+    "azure.eventhub.aio._consumer_async:EventHubConsumer._offset_inclusive",
+    "azure.eventhub.aio._consumer_async:EventHubConsumer._last_received_event",
 )
 """The private names that are replaced below, as module:name; the last part may be an attribute
 that the class sets in its ``__init__``."""
@@ -182,12 +183,25 @@ def observe_openings(client: EventHubConsumerClient, observer: OpeningObserver) 
     untyped._create_consumer = create_consumer
 
 
+def _go_on_at_last_event(consumer: Any) -> None:
+    """Have a link that is opened again begin with the event that was received last.
+
+    The SDK goes on behind its offset. Where the stream was replaced meanwhile, that offset may lie
+    anywhere in it. By its sequence number the last event itself must come, or the stream is not
+    the same. (After some failures the SDK begins where the claim began: "exit by close".)
+    """
+    last = consumer._last_received_event
+    if last is not None and last.sequence_number is not None:
+        consumer._offset, consumer._offset_inclusive = last.sequence_number, True
+
+
 def _observed(consumer: Any, partition: str, observer: OpeningObserver) -> Any:
     attempt = consumer._open
 
     async def open_() -> None:
         if consumer.running:
             return
+        _go_on_at_last_event(consumer)
         try:
             await attempt()
         except Exception as error:

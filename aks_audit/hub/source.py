@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import trio
 from anyio.from_thread import BlockingPortal
 from azure.core.exceptions import AzureError
-from azure.eventhub import CheckpointStore
 from azure.eventhub.exceptions import EventHubError
 
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.ledger import PartitionLedger
+from ..checkpoints.store import Store
 from ..config.settings import Config
 from ..errors import Fatal, Retryable, describe
 from ..model import HubEvent
@@ -97,7 +97,7 @@ class Source:
     def __init__(
         self,
         config: Config,
-        store: CheckpointStore,
+        store: Store,
         checkpointer: Checkpointer,
         forward: Forward,
         metrics: ReceiverMetrics,
@@ -113,6 +113,8 @@ class Source:
         self._closing = trio.Event()
         self._closed = trio.Event()
         self._problem: str | None = None
+        self._suspects: set[str] = set()
+        """Partitions whose stream may not be the one that their checkpoint was made for."""
 
     async def run(self) -> None:
         """Receive until `close`.
@@ -178,8 +180,10 @@ class Source:
             store=self._store,
             inflight_max_bytes=self._config.inflight_max_bytes,
             start=self._checkpointer.create,
+            restart=self._checkpointer.restart,
             claim=self._checkpointer.claim,
             release=self._checkpointer.release,
+            suspects=self._suspects,
         )
 
     async def _dispatch(self, handover: Handover) -> None:

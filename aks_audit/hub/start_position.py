@@ -3,19 +3,28 @@
 STARTPOSITION is resolved to a sequence number once, when the partition is claimed for the first
 time, and written as its checkpoint at once. If "latest" were found out anew at each start, a
 partition that happened to be quiet until a crash would lose what arrives before the restart.
+
+A checkpoint counts only for the stream that it was made for (`stream`). Where that is not sure, the
+hub is asked when the partition is claimed, and STREAMRESET says where another stream is begun.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
+from azure.eventhub.exceptions import EventHubError
 
-from ..config.settings import HubConfig, StartAt
-from ..errors import Retryable
-from ..model import START_OF_STREAM, Position
+from ..checkpoints.record import Found, Unusable
+from ..config.settings import HubConfig, StartAt, StreamReset
+from ..errors import Retryable, describe
+from ..model import Position
+from ..ops.logs import get_logger
+from .stream import State, difference, milliseconds, position_of, state_of
+
+log = get_logger("receiver")
 
 PEEK_S = 30.0
 """How long a look at one event may take."""
@@ -24,15 +33,20 @@ LOOKS_AT_ONCE = 8
 
 CreateCheckpoint = Callable[[str, Position], Awaitable[Position]]
 """async (partition, position) -> position: write a first checkpoint; returns the one that stands"""
+Restart = Callable[[str, Position], Awaitable[None]]
+"""async (partition, position) -> None: have a partition begin anew at a position"""
 
 
 class StartPositions:
     """Where each partition begins.
 
     Args:
-        hub: With STARTPOSITION.
+        hub: With STARTPOSITION and STREAMRESET.
         make_client: Makes another client, to look at single events with.
         create: Writes a first checkpoint.
+        restart: Writes the checkpoint of a partition whose stream is another one.
+        suspects: Partitions whose stream may be another one by now. Those that were looked into
+            are taken out.
     """
 
     def __init__(
@@ -40,49 +54,149 @@ class StartPositions:
         hub: HubConfig,
         make_client: Callable[[], EventHubConsumerClient],
         create: CreateCheckpoint,
+        restart: Restart,
+        suspects: set[str],
     ) -> None:
         self._hub = hub
         self._make_client = make_client
         self._create = create
+        self._restart = restart
+        self._suspects = suspects
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._known: dict[str, Position] = {}
+        self.hub_created_ms = 0
+        """When the hub that is read was created, in milliseconds of Unix time."""
+        self.stopped: dict[str, str] = {}
+        """Why a partition of ours is not to be read."""
+        self.asked: set[str] = set()
+        """Partitions whose stream the hub was asked about when they were listed last."""
+        self.positions: dict[str, int | str] = {}
+        """For the SDK, which looks into it for each partition that it begins to read: the sequence
+        number of the checkpoint. That is what a checkpoint has that was damaged otherwise, and it
+        is counted up by one. Offsets are opaque."""
+        self.inclusive: dict[str, bool] = {}
+        """For the SDK: whether the event at the position is to come once more. It does, and shows
+        whether the stream is still the same."""
+
+    def begin(self, partitions: set[str], hub_created: datetime) -> None:
+        """Note which partitions the hub has, and when it was created."""
+        self.hub_created_ms = milliseconds(hub_created)
+        # The SDK looks into these whenever it begins to read, and takes an empty one for False.
+        self.inclusive.update(dict.fromkeys(partitions, False))
 
     def get(self, partition: str) -> Position | None:
-        """The position behind which the SDK reads a partition, as it was told last."""
+        """The position behind which a partition is read, as it was listed last."""
         return self._known.get(partition)
 
     async def listed(
         self,
         client: EventHubConsumerClient,
-        checkpoints: Collection[dict[str, Any]],
+        found: Mapping[str, Found],
         partitions: set[str],
-    ) -> list[dict[str, Any]]:
-        """See to it that each partition has a checkpoint before one of ours is read.
+        ours: set[str],
+    ) -> None:
+        """See to it that each partition has a checkpoint, and those of ours one of this stream.
 
         Args:
             client: Asks the hub.
-            checkpoints: The SDK's, as the store has them.
-            partitions: All of the hub, as far as they are known.
-
-        Returns:
-            What the SDK needs to know of each partition.
+            found: The checkpoints, as the store has them.
+            partitions: All of the hub.
+            ours: Those that we own now.
 
         Raises:
             Retryable: The store, or the hub, does not answer.
             EventHubError: As the SDK raises it.
         """
-        for checkpoint in checkpoints:
-            self._known[checkpoint["partition_id"]] = Position(
-                checkpoint["sequence_number"], str(checkpoint["offset"])
+        self.stopped, self.asked = {}, set()
+        for partition, checkpoint in found.items():
+            if isinstance(checkpoint, Unusable):
+                self._stop(partition, checkpoint.reason)
+            else:
+                self._known[partition] = checkpoint
+        await self._write_first_checkpoints(client, partitions - found.keys(), found.keys())
+        doubtful = [each for each in ours & self._known.keys() if self._doubtful(each)]
+        await asyncio.gather(*(self._look_into(client, each) for each in doubtful))
+        for partition, position in self._known.items():
+            begun = position.sequence_number >= 0
+            self.positions[partition] = position.sequence_number if begun else position.offset
+            self.inclusive[partition] = begun
+
+    def _doubtful(self, partition: str) -> bool:
+        if partition in self.stopped:
+            return False
+        known = self._known[partition]
+        return partition in self._suspects or known.hub_created_ms != self.hub_created_ms
+
+    def _stop(self, partition: str, why: str) -> None:
+        self.stopped[partition] = why
+
+    async def _look_into(self, client: EventHubConsumerClient, partition: str) -> None:
+        """Ask the hub whether a partition's stream is that of its checkpoint.
+
+        A fault of one partition stops this one only: it is looked into again at the next claim.
+        """
+        stored = self._known[partition]
+        try:
+            async with self._looking:
+                state = await self.state(client, partition)
+                event = await self._event_at(stored, state, partition)
+        except (Retryable, EventHubError) as error:
+            self._stop(partition, f"its stream cannot be looked into: {describe(error)}")
+            return
+        self._suspects.discard(partition)
+        self.asked.add(partition)
+        why = difference(stored, state, event)
+        if why is None:
+            # What an earlier version, or another SDK, did not note is noted at the claim.
+            known = event or stored
+            self._known[partition] = Position(
+                stored.sequence_number,
+                known.offset or stored.offset,
+                known.enqueued_ms,
+                state.hub_created_ms,
             )
-        there = {checkpoint["partition_id"] for checkpoint in checkpoints}
-        await self._write_first_checkpoints(client, partitions - there, there)
-        return [
-            {"partition_id": partition, "offset": start.offset}
-            for partition, start in self._known.items()
-        ]
+        else:
+            await self._begin_anew(partition, stored, state, why)
+
+    async def state(self, client: EventHubConsumerClient, partition: str) -> State:
+        """Ask the hub about a partition. Raises what the SDK raises."""
+        properties = await client.get_partition_properties(partition)
+        return state_of(properties, self.hub_created_ms)
+
+    async def _event_at(self, stored: Position, state: State, partition: str) -> Position | None:
+        """The event with a checkpoint's sequence number; None where the hub does not have it."""
+        number = stored.sequence_number
+        if not state.oldest <= number <= state.last.sequence_number:
+            return None
+        event = await _peek(self._make_client(), partition, number)
+        found = position_of(event, state.hub_created_ms)
+        return found if found.sequence_number == number else None
+
+    async def _begin_anew(self, partition: str, stored: Position, state: State, why: str) -> None:
+        reset = self._hub.stream_reset
+        if reset is StreamReset.STOP:
+            self._stop(
+                partition,
+                f"its stream is not the one of the checkpoint at {stored.sequence_number}: {why};"
+                " set STREAMRESET to earliest or latest, or delete the checkpoint",
+            )
+            return
+        position = state.before_oldest if reset is StreamReset.EARLIEST else state.last
+        log.error(
+            "the stream was replaced: what the old one had behind the checkpoint is lost",
+            partition=partition,
+            reason=why,
+            checkpoint=stored.sequence_number,
+            offset=stored.offset,
+            oldest=state.oldest,
+            last=state.last.sequence_number,
+            goes_on_behind=position.sequence_number,
+        )
+        await self._restart(partition, position)
+        self._known[partition] = position
 
     async def _write_first_checkpoints(
-        self, client: EventHubConsumerClient, missing: set[str], there: set[str]
+        self, client: EventHubConsumerClient, missing: set[str], there: Collection[str]
     ) -> None:
         """Settle where partitions begin that have no checkpoint, whoever will own them.
 
@@ -90,18 +204,23 @@ class StartPositions:
         that has one for a lower partition, is new, or was never read by whoever wrote the
         others: nothing of it may be passed over.
         """
-        looking = asyncio.Semaphore(LOOKS_AT_ONCE)
-
-        async def start_of(partition: str) -> Position:
-            late = any(_number(each) < _number(partition) for each in there)
-            async with looking:
-                return await self._resolve(client, partition, from_oldest=late)
-
         partitions = sorted(missing, key=_number, reverse=True)
-        positions = await asyncio.gather(*map(start_of, partitions))
+        positions = await asyncio.gather(
+            *(self._first(client, partition, there) for partition in partitions)
+        )
         for partition, position in zip(partitions, positions, strict=True):
-            # Another replica may have been quicker: what it wrote stands, for us as well.
-            self._known[partition] = await self._create(partition, position)
+            try:
+                # Another replica may have been quicker: what it wrote stands, for us as well.
+                self._known[partition] = await self._create(partition, position)
+            except Unusable as fault:
+                self._stop(partition, fault.reason)
+
+    async def _first(
+        self, client: EventHubConsumerClient, partition: str, there: Iterable[str]
+    ) -> Position:
+        late = any(_number(each) < _number(partition) for each in there)
+        async with self._looking:
+            return await self._resolve(client, partition, from_oldest=late)
 
     async def _resolve(
         self, client: EventHubConsumerClient, partition: str, *, from_oldest: bool
@@ -110,26 +229,23 @@ class StartPositions:
 
         With ``from_oldest``, that is before all there is, whatever STARTPOSITION says.
         """
-        properties = await client.get_partition_properties(partition)
-        last = Position(
-            properties["last_enqueued_sequence_number"], str(properties["last_enqueued_offset"])
-        )
-        if properties["is_empty"]:
+        state = await self.state(client, partition)
+        last = state.last
+        if state.oldest > last.sequence_number:
             # Nothing to read, but sequence numbers go on where retention took the events away.
-            return last if last.sequence_number >= 0 else START_OF_STREAM
-        oldest: int = properties["beginning_sequence_number"]
+            return last
         start = StartAt.EARLIEST if from_oldest else self._hub.start_position
         if start is StartAt.LATEST:
             return last
         if isinstance(start, datetime):
-            if properties["last_enqueued_time_utc"] < start:
+            if (last.enqueued_ms or 0) < start.timestamp() * 1000:
                 return last
             first = await _peek(self._make_client(), partition, start)
             before = (first.sequence_number or 0) - 1
-            if before >= oldest:
+            if before >= state.oldest:
                 previous = await _peek(self._make_client(), partition, before)
-                return Position(before, previous.offset or "")
-        return Position(oldest - 1, START_OF_STREAM.offset)
+                return position_of(previous, state.hub_created_ms)
+        return state.before_oldest
 
 
 def _number(partition: str) -> tuple[int, str]:

@@ -54,6 +54,8 @@ class Watchdog:
         """Why a partition of ours could not be read last, until it calls back."""
         self.unopened: dict[str, str] = {}
         """Why a partition of ours cannot be opened, until it can: it calls back all the same."""
+        self.stopped: dict[str, str] = {}
+        """Why a partition of ours is not to be read: its checkpoint cannot be used."""
         self.error: str | None = None
         """What went wrong last, until a round of load balancing works again."""
         self._quiet_cpu_from: float | None = None
@@ -77,9 +79,9 @@ class Watchdog:
         """A round of load balancing ends: these partitions are ours."""
         self.unread = {
             partition: self.unread.get(partition, 0) + 1
-            for partition in partitions - self.partitions.keys()
+            for partition in partitions - self.partitions.keys() - self.stopped.keys()
         }
-        for why in (self.failing, self.unopened):
+        for why in (self.failing, self.unopened, self.stopped):
             for partition in why.keys() - partitions:
                 del why[partition]
 
@@ -87,6 +89,7 @@ class Watchdog:
         """A partition is about to be read."""
         self.partitions[partition] = time.monotonic()
         self.unread.pop(partition, None)
+        self.stopped.pop(partition, None)
 
     def called_back(self, partition: str, *, events: int) -> None:
         """A partition has called back, with so many hub events."""
@@ -99,6 +102,11 @@ class Watchdog:
         """A partition is no longer read."""
         self.partitions.pop(partition, None)
         self.blocked.discard(partition)
+
+    def stop(self, partition: str, why: str) -> None:
+        """A partition is not read until somebody mends what is wrong."""
+        self.stopped[partition] = why
+        self.unread.pop(partition, None)
 
     def opened(self, partition: str, error: str | None) -> None:
         """A partition was opened, or could not be."""
@@ -150,6 +158,6 @@ class Watchdog:
         """
         if not self.balanced:
             return f"connecting: {self.error or before or 'no answer yet'}"
-        for partition, why in sorted({**self.failing, **self.unopened}.items()):
+        for partition, why in sorted({**self.failing, **self.unopened, **self.stopped}.items()):
             return f"partition {partition} is not read: {why}"
         return None

@@ -157,6 +157,12 @@ class CheckpointMetrics:
         self.writes = _counter(
             registry, "checkpoint_writes", "Checkpoints written, by result.", "result"
         )
+        self.stream_resets = _counter(
+            registry,
+            "stream_resets",
+            "Partitions whose stream is not the one that the checkpoint was made for.",
+            "partition",
+        )
 
 
 class ProcessMetrics:

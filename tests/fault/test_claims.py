@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Self, cast
 
@@ -51,8 +52,10 @@ class Trio:
             store=unused,
             inflight_max_bytes=1,
             start=self._start,
+            restart=self._restart,
             claim=self._claim,
             release=self._release,
+            suspects=set(),
         )
         self.receiver = Receiver(HUB, wiring)
         self.receiver._starts._known["0"] = self.stored
@@ -60,7 +63,10 @@ class Trio:
     async def _start(self, _: str, __: Position) -> Position:
         return self.stored
 
-    async def _claim(self, partition: str) -> PartitionLedger:
+    async def _restart(self, _: str, position: Position) -> None:
+        self.stored = position
+
+    async def _claim(self, partition: str, _: Position) -> PartitionLedger:
         return self.ledger.claim(partition, self.stored)
 
     async def _release(self, ledger: PartitionLedger) -> None:
@@ -169,11 +175,12 @@ def test_another_replica_s_first_checkpoint_is_where_we_start(other: Trio) -> No
                     "beginning_sequence_number": 0,
                     "last_enqueued_sequence_number": 150,
                     "last_enqueued_offset": "150",
+                    "last_enqueued_time_utc": datetime(2026, 1, 1, tzinfo=UTC),
                 }
 
         receiver._client = Hub()  # type: ignore[assignment]
-        listed = await receiver._listed([], {"0"})
-        assert [each["offset"] for each in listed] == ["100"]
+        await receiver._listed({}, set())
+        assert receiver._starts.positions == {"0": 100}
 
     run(main)
 

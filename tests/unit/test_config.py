@@ -22,6 +22,7 @@ from aks_audit.config.settings import (
     SqliteFile,
     StartAt,
     StatsConfig,
+    StreamReset,
 )
 from aks_audit.config.variables import VARIABLES
 from tests.configs import BLOB, GOOD, HUB, URL, problem, problems, with_
@@ -37,6 +38,7 @@ def test_defaults_are_those_of_the_design() -> None:
             name="insights-logs-kube-audit",
             consumer_group="$Default",
             start_position=StartAt.LATEST,
+            stream_reset=StreamReset.EARLIEST,
         ),
         checkpoint=CheckpointConfig(BlobLocation(Secret(BLOB), "kubeauditlogcontainer"), 5),
         dead_letters=BlobLocation(Secret(BLOB), "kubeauditlogcontainer"),

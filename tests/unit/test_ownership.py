@@ -56,8 +56,8 @@ async def close_within_a_round(sdk_store: SdkStore, store: SlowStore) -> None:
     await releasing
 
 
-async def nothing(_: object, __: object) -> list[dict[str, Any]]:
-    return []
+async def nothing(_: object, __: object) -> None:
+    return
 
 
 async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) -> None:

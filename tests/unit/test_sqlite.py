@@ -14,7 +14,7 @@ from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Fenced
 from aks_audit.config.load import load
 from aks_audit.errors import Retryable
-from aks_audit.model import HubEvent, Position
+from aks_audit.model import START_OF_STREAM, HubEvent, Position
 from aks_audit.ops.metrics import Metrics
 from aks_audit.storage import call
 from tests.helpers import ENVIRONMENT
@@ -160,8 +160,8 @@ def test_a_checkpoint_is_on_disk_before_it_counts_as_written(
 
 
 def test_checkpoints_never_step_back(store: SqliteStore) -> None:
-    store.create(key(), at(-1))
-    assert store.fence(key(), "me") == at(-1)
+    store.create(key(), START_OF_STREAM)
+    assert store.fence(key(), "me") == START_OF_STREAM
     for number in (7, 3, 9, 8, -1):
         store.advance(key(), "me", at(number))
     assert checkpoints(store) == {"0": (9, "o9")}
@@ -176,6 +176,13 @@ def test_a_claim_shuts_out_the_writer_before(store: SqliteStore) -> None:
         store.advance(key(), "old", at(9))
     store.advance(key(), "new", at(4))
     assert checkpoints(store) == {"0": (4, "o4")}
+
+
+def test_a_checkpoint_that_has_vanished_is_made_again(store: SqliteStore) -> None:
+    store.advance(key(), "me", at(1))
+    assert checkpoints(store) == {"0": (1, "o1")}
+    store.advance(key(), "me", at(2))
+    assert checkpoints(store) == {"0": (2, "o2")}
 
 
 def test_without_a_claim_nothing_advances(store: SqliteStore) -> None:
@@ -195,7 +202,7 @@ def test_a_fence_is_for_its_partition_only(store: SqliteStore) -> None:
     assert checkpoints(store) == {"0": (1, "o1"), "1": (0, "o0")}
 
 
-@pytest.mark.parametrize("method", ["fence", "advance"])
+@pytest.mark.parametrize("method", ["fence", "replace"])
 async def test_a_checkpoint_that_is_gone_is_told(store: SqliteStore, method: str) -> None:
     args = (key(), "me") if method == "fence" else (key(), "me", at(1))
     assert "has lost the checkpoint of partition 0" in await failure(store, method, *args)
