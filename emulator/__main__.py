@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import trio
 
 from .broker import Broker
 from .server import Emulator, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 _MEGABYTE, _KILOBYTE = 1024 * 1024, 1024
 
@@ -37,9 +42,39 @@ class HubType(click.ParamType[tuple[str, int]]):
         return hub, partitions
 
 
+class KeyType(click.ParamType[tuple[str, str]]):
+    """A key as the command line names it: `NAME=KEY`."""
+
+    name = "NAME=KEY"
+
+    def convert(
+        self,
+        value: str | tuple[str, str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Return name and key; fails the command for anything else."""
+        if isinstance(value, tuple):
+            return value
+        name, _, key = value.partition("=")  # a key may end with "=" itself
+        if not name or not key or ";" in value:
+            self.fail("it is not a key's name and a key, as in NAME=KEY", param, ctx)
+        return name, key
+
+
 @click.command()
 @click.option(
     "--hub", "hubs", type=HubType(), multiple=True, required=True, help="May be repeated."
+)
+@click.option(
+    "--group", "groups", multiple=True, help="A consumer group besides $Default; without any, all."
+)
+@click.option(
+    "--key",
+    "keys",
+    type=KeyType(),
+    multiple=True,
+    help="A key that tokens may be signed with; without any, none is asked for.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5672, show_default=True, help="0 takes any free one.")
@@ -48,6 +83,8 @@ class HubType(click.ParamType[tuple[str, int]]):
 @click.option("--max-message-kb", default=1024, show_default=True, help="Largest message taken.")
 def main(
     hubs: tuple[tuple[str, int], ...],
+    groups: tuple[str, ...],
+    keys: tuple[tuple[str, str], ...],
     host: str,
     port: int,
     port_file: Path | None,
@@ -55,31 +92,24 @@ def main(
     max_message_kb: int,
 ) -> None:
     """Serve event hubs in memory and print the connection string once ready."""
-    broker = Broker(dict(hubs), retention_bytes=retention_mb * _MEGABYTE)
+    broker = Broker(
+        dict(hubs), retention_bytes=retention_mb * _MEGABYTE, groups=list(groups) or None
+    )
+    run = partial(
+        serve, broker, host, port, max_message_bytes=max_message_kb * _KILOBYTE, keys=dict(keys)
+    )
     failed: list[BaseException] = []
     try:
-        trio.run(_main, broker, host, port, port_file, max_message_kb * _KILOBYTE)
+        trio.run(_main, run, port_file)
     except* OSError as group:
         failed += group.exceptions
     if failed:
         raise click.ClickException(f"cannot listen on {host}:{port}: {failed[0]}")
 
 
-async def _main(
-    broker: Broker, host: str, port: int, port_file: Path | None, max_message_bytes: int
-) -> None:
+async def _main(run: Callable[..., Awaitable[None]], port_file: Path | None) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-
-            async def run(*, task_status: trio.TaskStatus[Emulator]) -> None:
-                await serve(
-                    broker,
-                    host,
-                    port,
-                    max_message_bytes=max_message_bytes,
-                    task_status=task_status,
-                )
-
             emulator: Emulator = await nursery.start(run)
             if port_file is not None:
                 await trio.Path(port_file).write_text(f"{emulator.port}\n")

@@ -14,6 +14,7 @@ from .errors import ARGUMENT_ERROR, RefusedError
 from .filters import EARLIEST, SELECTOR_FILTER, Position, parse_selector
 from .links import HubWriter, PartitionReader, ReplySource, RequestSink
 from .receivers import Receiver
+from .tokens import LISTEN, SEND, Authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class Connection:
 
     def __init__(self, service: Service, wake: Callable[[], None]) -> None:
         self._service = service
+        self._authorization = Authorization(service.keys)
         self._wake = wake
         self._collector = proton.Collector()
         self._connection = proton.Connection()
@@ -196,11 +198,18 @@ class Connection:
         else:
             self._end_points[link] = end_point
 
+    def _authorize(self, address: str, claim: str) -> None:
+        if path_of(address) != CBS:  # over that link come the tokens
+            self._authorization.check(address, claim)
+
     def _attach_receiver(self, link: Link) -> HubWriter | RequestSink:
         address = link.remote_target.address or ""
+        self._authorize(address, SEND)
         if path_of(address) in (CBS, MANAGEMENT):
             links.accept(link, self._service.max_message_bytes)
-            return RequestSink(link, self._service, path_of(address), self._reply_link)
+            return RequestSink(
+                link, self._service, self._authorization, path_of(address), self._reply_link
+            )
         target = parse_target(address)
         hub = self._service.broker.hub(target.hub)
         if target.partition is not None:
@@ -210,6 +219,7 @@ class Connection:
 
     def _attach_sender(self, link: Link) -> PartitionReader | ReplySource:
         address = link.remote_source.address or ""
+        self._authorize(address, LISTEN)
         if path_of(address) in (CBS, MANAGEMENT):
             source = ReplySource(link, path_of(address))
             links.accept(link, self._service.max_message_bytes)

@@ -38,7 +38,7 @@ class ReceiverCounters:
 class Counters:
     """All of an emulator: its open connections, its partitions, its open receivers.
 
-    `refused_tokens` are those refused by a fault, since the start.
+    `refused_tokens` counts the tokens refused since the start, by a fault or for what they are.
     """
 
     connections: int

@@ -6,11 +6,13 @@ from __future__ import annotations
 # specification, part 2.8; the vendor's are listed in
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-troubleshoot.
 NOT_FOUND = "amqp:not-found"
+UNAUTHORIZED_ACCESS = "amqp:unauthorized-access"
 DECODE_ERROR = "amqp:decode-error"
 RESOURCE_LIMIT_EXCEEDED = "amqp:resource-limit-exceeded"
 LINK_STOLEN = "amqp:link:stolen"
 LINK_DETACH_FORCED = "amqp:link:detach-forced"
 MESSAGE_SIZE_EXCEEDED = "amqp:link:message-size-exceeded"
+AUTH_FAILED = "com.microsoft:auth-failed"
 ARGUMENT_ERROR = "com.microsoft:argument-error"
 ARGUMENT_OUT_OF_RANGE = "com.microsoft:argument-out-of-range"
 

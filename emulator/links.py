@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .message import StoredEvent
     from .receivers import Receiver
     from .service import Service
+    from .tokens import Authorization
 
 _INCOMING_CREDIT = 300  # messages; what the service grants to senders
 
@@ -175,18 +176,21 @@ def _take(link: Link, delivery: Delivery) -> bytes:
 class RequestSink:
     """Takes the requests sent to `$cbs` or `$management` and sends the replies.
 
-    `reply_link` finds the link for a reply by the request's reply-to address.
+    `authorization` is that of the connection. `reply_link` finds the link for a reply by the
+    request's reply-to address.
     """
 
     def __init__(
         self,
         link: Link,
         service: Service,
+        authorization: Authorization,
         node: str,
         reply_link: Callable[[str, str | None], Link | None],
     ) -> None:
         self.link = link
         self._service = service
+        self._authorization = authorization
         self._node = node
         self._reply_link = reply_link
         link.flow(_INCOMING_CREDIT)
@@ -212,7 +216,9 @@ class RequestSink:
             raise RefusedError(LINK_DETACH_FORCED, f"no link for the replies of {self._node}")
         # Proton's annotation says None, its value is a dict or None.
         properties = cast("dict[str, object] | None", request.properties)
-        reply = requests.answer(self._node, self._service, properties or {})
+        reply = requests.answer(
+            self._node, self._service, self._authorization, properties or {}, request.body
+        )
         correlation = request.id if request.correlation_id is None else request.correlation_id
         target.send(
             Message(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proton import UNDESCRIBED, Array, Data, int32, timestamp
 
 from .addresses import CBS
-from .errors import NOT_FOUND, RefusedError
+from .errors import NOT_FOUND, UNAUTHORIZED_ACCESS, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from .broker import Broker
     from .partition import Partition
     from .service import Service
+    from .tokens import Authorization
 
 _EVENTHUB, _PARTITION = "com.microsoft:eventhub", "com.microsoft:partition"
-_OK, _ACCEPTED, _BAD_REQUEST, _MISSING = 200, 202, 400, 404
+_OK, _ACCEPTED, _BAD_REQUEST, _UNAUTHORIZED, _MISSING = 200, 202, 400, 401, 404
 _NEVER_MS = -62_135_596_800_000  # the first day of year 1, the service's "no time"
 
 
@@ -50,10 +51,19 @@ class Reply:
         return properties
 
 
-def answer(node: str, service: Service, request: Mapping[str, object]) -> Reply:
-    """Answer a request, given as its application properties, to `$cbs` or `$management`."""
+def answer(
+    node: str,
+    service: Service,
+    authorization: Authorization,
+    request: Mapping[str, object],
+    body: object,
+) -> Reply:
+    """Answer a request to `$cbs` or `$management`.
+
+    It is given as its application properties and its body; `authorization` is its connection's.
+    """
     if node == CBS:
-        return _put_token(service, request)
+        return _put_token(service, authorization, request, body)
     try:
         with service.broker.lock:
             return _read(service.broker, request)
@@ -62,13 +72,20 @@ def answer(node: str, service: Service, request: Mapping[str, object]) -> Reply:
         return Reply(status, error.description, condition=error.condition)
 
 
-def _put_token(service: Service, request: Mapping[str, object]) -> Reply:
+def _put_token(
+    service: Service, authorization: Authorization, request: Mapping[str, object], token: object
+) -> Reply:
     if request.get("operation") != "put-token":
         return _bad_request(request)
     if service.auth_refusal is not None:
         refusal = service.auth_refusal
         service.refused_tokens += 1
-        return Reply(refusal.status, refusal.description, condition="amqp:unauthorized-access")
+        return Reply(refusal.status, refusal.description, condition=UNAUTHORIZED_ACCESS)
+    try:
+        authorization.put_token(token)
+    except RefusedError as error:
+        service.refused_tokens += 1
+        return Reply(_UNAUTHORIZED, error.description, condition=error.condition)
     return Reply(_ACCEPTED, "Accepted")
 
 

@@ -13,7 +13,11 @@ from .peer import Pause, Peer
 from .service import DEFAULT_MAX_MESSAGE_BYTES, Service
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .broker import Broker
+
+_ANY_KEY = "RootManageSharedAccessKey", "SAS_KEY_VALUE"  # as Microsoft's emulator names them
 
 
 class Emulator:
@@ -35,10 +39,11 @@ class Emulator:
 
     @property
     def connection_string(self) -> str:
-        """The connection string of the namespace, for the SDKs."""
+        """The connection string of the namespace, for the SDKs, with the first of the keys."""
+        name, key = next(iter(self.service.keys.items()), _ANY_KEY)
         return (
-            f"Endpoint=sb://localhost:{self.port};SharedAccessKeyName=RootManageSharedAccessKey;"
-            "SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true"
+            f"Endpoint=sb://localhost:{self.port};SharedAccessKeyName={name};"
+            f"SharedAccessKey={key};UseDevelopmentEmulator=true"
         )
 
     def counters(self) -> Counters:
@@ -99,13 +104,16 @@ async def serve(
     port: int = 0,
     *,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    keys: Mapping[str, str] | None = None,
     task_status: trio.TaskStatus[Emulator] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a broker's hubs until cancelled; `task_status` is told the running Emulator.
 
-    `port` 0 takes any free one. Raises OSError if the address cannot be had.
+    `port` 0 takes any free one. `keys` are the keys, by name, that tokens have to be signed
+    with; without any, every token is taken and none is needed. Raises OSError if the address
+    cannot be had.
     """
-    service = Service(broker, max_message_bytes)
+    service = Service(broker, max_message_bytes, keys or {})
     with _bind(host, port) as reservation:
         async with trio.open_nursery() as nursery:
             emulator = Emulator(service, nursery, reservation)

@@ -38,8 +38,8 @@ class _Status:
 class ThreadedEmulator:
     """Runs an emulator in its own thread, from `__enter__` to `__exit__`.
 
-    `hubs` is a broker, or tells the number of partitions by hub. All that it offers may be
-    used from any thread.
+    `hubs` is a broker, or tells the number of partitions by hub. For `keys` see serve. All that
+    it offers may be used from any thread.
     """
 
     def __init__(
@@ -49,11 +49,13 @@ class ThreadedEmulator:
         *,
         host: str = "127.0.0.1",
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.broker = hubs if isinstance(hubs, Broker) else Broker(hubs)
         self._host = host
         self._port = port
         self._max_message_bytes = max_message_bytes
+        self._keys = keys
         self._started: Future[tuple[Emulator, trio.CancelScope]] = Future()
         self._thread = threading.Thread(target=self._run, name="event-hubs-emulator")
 
@@ -90,6 +92,7 @@ class ThreadedEmulator:
                 self._host,
                 self._port,
                 max_message_bytes=self._max_message_bytes,
+                keys=self._keys,
                 task_status=_Status(self._started, scope),
             )
 

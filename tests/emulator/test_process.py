@@ -10,9 +10,17 @@ import psutil
 import pytest
 import trio
 from azure.eventhub import EventData
+from azure.eventhub.exceptions import AuthenticationError
 
 from emulator import Broker, Emulator, Faults, RefusedError, ThreadedEmulator, serve
-from tests.emulator.helpers import DEADLINE, AsyncConsumer, BareClient, producer, until
+from tests.emulator.helpers import (
+    DEADLINE,
+    AsyncConsumer,
+    BareClient,
+    SyncConsumer,
+    producer,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +68,39 @@ def test_a_malformed_hub_is_refused(hub: str) -> None:
     )
     assert result.returncode == 2
     assert "is not a name and a number of partitions" in result.stderr
+
+
+def test_the_command_checks_the_groups_and_keys_it_was_given() -> None:
+    command = "-m emulator --hub audit --port 0 --group one --group two --key name=c2VjcmV0=="
+    with subprocess.Popen(
+        [sys.executable, *command.split()], stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        connection = started.stdout.readline().strip()
+        assert "SharedAccessKeyName=name;SharedAccessKey=c2VjcmV0==;" in connection
+        with producer(connection) as sender:
+            sender.send_event(EventData(b"event"))
+        for group in ("$Default", "two"):
+            with AsyncConsumer(connection, group=group) as client:
+                assert client.wait(1) == [b"event"]
+        with SyncConsumer(connection, group="three", partition_id="0", retry_total=0) as client:
+            client.wait_for_error("'audit/ConsumerGroups/three' could not be found")
+        wrong = connection.replace("c2VjcmV0", "wrong")
+        with producer(wrong, retry_total=0) as sender, pytest.raises(AuthenticationError):
+            sender.send_event(EventData(b"x"))
+        started.terminate()
+
+
+@pytest.mark.parametrize("key", ["name", "=key", "name=", "a;b=c"])
+def test_a_malformed_key_is_refused(key: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "emulator", "--hub", "audit", "--key", key],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "it is not a key's name and a key" in result.stderr
 
 
 def test_serving_in_a_nursery() -> None:
