@@ -1,4 +1,4 @@
-"""The command line: `python -m emulator --hub audit:4 --port 5672`."""
+"""The command line: `python -m emulator --hub audit:4 --port 5672`, and `publish`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from . import server
 from .broker import Broker
-from .server import Emulator, serve
+from .publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +63,24 @@ class KeyType(click.ParamType[tuple[str, str]]):
         return name, key
 
 
-@click.command()
+class DefaultGroup(click.Group):
+    """Commands of which `serve` is meant where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the default command before the options of a nameless one."""
+        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named else ["serve", *args])
+
+
+@click.group(cls=DefaultGroup)
+def main() -> None:
+    """Run an Event Hubs emulator, or send events to one; without a command: serve."""
+
+
+main.add_command(publish)
+
+
+@main.command()
 @click.option(
     "--hub", "hubs", type=HubType(), multiple=True, required=True, help="May be repeated."
 )
@@ -81,7 +99,7 @@ class KeyType(click.ParamType[tuple[str, str]]):
 @click.option("--port-file", type=click.Path(path_type=Path), help="Write the port to this file.")
 @click.option("--retention-mb", default=256, show_default=True, help="Kept per hub.")
 @click.option("--max-message-kb", default=1024, show_default=True, help="Largest message taken.")
-def main(
+def serve(
     hubs: tuple[tuple[str, int], ...],
     groups: tuple[str, ...],
     keys: tuple[tuple[str, str], ...],
@@ -96,7 +114,12 @@ def main(
         dict(hubs), retention_bytes=retention_mb * _MEGABYTE, groups=list(groups) or None
     )
     run = partial(
-        serve, broker, host, port, max_message_bytes=max_message_kb * _KILOBYTE, keys=dict(keys)
+        server.serve,
+        broker,
+        host,
+        port,
+        max_message_bytes=max_message_kb * _KILOBYTE,
+        keys=dict(keys),
     )
     failed: list[BaseException] = []
     try:
@@ -110,7 +133,7 @@ def main(
 async def _main(run: Callable[..., Awaitable[None]], port_file: Path | None) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            emulator: Emulator = await nursery.start(run)
+            emulator: server.Emulator = await nursery.start(run)
             if port_file is not None:
                 await trio.Path(port_file).write_text(f"{emulator.port}\n")
             click.echo(emulator.connection_string)
