@@ -27,12 +27,13 @@ from ..config.settings import HubConfig
 from ..errors import Retryable, describe
 from ..model import HubEvent, Position
 from ..ops.logs import get_logger
+from .claim import AnotherStream, Claim
 from .handover import Handover, on_trio
 from .lag_probe import LagProbe
 from .ownership import SdkStore
 from .sdk import credit, forget_delivery_tags, observe_openings, to_hub_event
 from .start_position import CreateCheckpoint, Restart, StartPositions
-from .stream import refused, suspicion
+from .stream import refused
 from .watchdog import BALANCE_S, Watchdog
 
 log = get_logger("receiver")
@@ -43,18 +44,6 @@ TICK_S = 1.0
 
 RECHECK_S = 30.0
 """How long a partition that is not to be read stays so, before its checkpoint is read again."""
-
-
-class Claim(msgspec.Struct):
-    """A partition that is read, from one claim to its close."""
-
-    ledger: PartitionLedger
-    start: Position
-    """Where the claim began to read."""
-    last: Position
-    """The event that was received last, or ``start``."""
-    asked: bool
-    """Whether the hub was asked about the stream when the partition was claimed."""
 
 
 _claim: ContextVar[Claim] = ContextVar("claim")
@@ -92,6 +81,8 @@ class Receiver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._stopped = False
+        self._claims: dict[str, Claim] = {}
+        """By partition, the claim that is current: the latest one."""
         self._starts = StartPositions(
             hub,
             partial(self._make_client, None),
@@ -202,7 +193,9 @@ class Receiver:
         if start.sequence_number > ledger.seen:
             # The SDK would read from behind what is delivered or in flight.
             raise Retryable(f"the checkpoint of partition {partition} went back meanwhile")
-        _claim.set(Claim(ledger, start, start, partition in self._starts.asked))
+        asked = partition in self._starts.asked
+        self._claims[partition] = claim = Claim(ledger, start, start, asked)
+        _claim.set(claim)
         self._probe.received[partition] = ledger.written.sequence_number
         self.watchdog.claimed(partition)
         log.info(
@@ -224,7 +217,11 @@ class Receiver:
         if events:
             created_ms = self._starts.hub_created_ms
             hub_events = [to_hub_event(partition, event, created_ms) for event in events]
-            await self._check_stream(claim, hub_events)
+            try:
+                await self._check_stream(claim, hub_events)
+            except AnotherStream:
+                self._wiring.suspects.add(partition)
+                raise
             if hub_events[0].position.sequence_number == claim.start.sequence_number:
                 del hub_events[0]  # it came to show the stream, and is done
             self.watchdog.blocked.add(partition)
@@ -245,37 +242,29 @@ class Receiver:
         raise asyncio.CancelledError
 
     async def _check_stream(self, claim: Claim, events: Sequence[HubEvent]) -> None:
-        """Raise Retryable where events cannot be of the stream that the claim began with."""
-        for event in events:
-            position, last = event.position, claim.last
-            if position.sequence_number != last.sequence_number + 1:
-                why = suspicion(claim.start, last, position)
-                if why is None and position.sequence_number > last.sequence_number + 1:
-                    why = await self._unexplained_gap(claim, event)
-                if why is not None:
-                    self._wiring.suspects.add(event.partition)
-                    raise Retryable(f"the stream of partition {event.partition}: {why}")
-            if position.sequence_number > last.sequence_number:
-                claim.last = position
-
-    async def _unexplained_gap(self, claim: Claim, event: HubEvent) -> str | None:
-        """Why events that are missing before this one did not just outlive the retention."""
-        if claim.asked:  # by then the stream was the right one
-            return None
-        state = await self._starts.state(self._client, event.partition)
-        if state.oldest > claim.last.sequence_number:
-            return None
-        number = event.position.sequence_number
-        return f"{number} came after {claim.last.sequence_number}, and the hub has those between"
+        """Raise AnotherStream where events cannot be of the stream that the claim began with."""
+        gap = claim.follow(events)
+        if gap is None:
+            return
+        partition = events[0].partition
+        state = await self._starts.state(self._client, partition)
+        if state.oldest <= gap:
+            raise AnotherStream(
+                f"the stream of partition {partition}: what follows {gap} did not come, and the hub"
+                f" has all from {state.oldest} on"
+            )
 
     async def _on_closed(self, context: PartitionContext, reason: CloseReason) -> None:
-        partition = context.partition_id
-        self.watchdog.closed(partition)
-        self._probe.forget(partition)
-        claim = _claim.get(None)
-        if claim is not None:
-            log.info("partition released", partition=partition, reason=reason.name.lower())
-            await on_trio(self._wiring.portal, self._wiring.release, claim.ledger)
+        partition, claim = context.partition_id, _claim.get(None)
+        if claim is None:
+            return
+        log.info("partition released", partition=partition, reason=reason.name.lower())
+        # A claim that closes late leaves the marks of the one after it alone.
+        if self._claims.get(partition) is claim:
+            del self._claims[partition]
+            self.watchdog.closed(partition)
+            self._probe.forget(partition)
+        await on_trio(self._wiring.portal, self._wiring.release, claim.ledger)
 
     def _on_opening(self, partition: str, error: Exception | None) -> None:
         reason = None if error is None else describe(error)

@@ -88,6 +88,7 @@ class Watchdog:
     def claimed(self, partition: str) -> None:
         """A partition is about to be read."""
         self.partitions[partition] = time.monotonic()
+        self.blocked.discard(partition)  # by a claim before this one
         self.unread.pop(partition, None)
         self.stopped.pop(partition, None)
 

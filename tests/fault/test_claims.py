@@ -135,6 +135,41 @@ def test_what_an_old_claim_brings_late_does_not_move_the_new_one(other: Trio) ->
     run(main)
 
 
+def test_a_claim_that_closes_late_leaves_the_marks_of_the_new_one(other: Trio) -> None:
+    receiver = other.receiver
+
+    async def main() -> None:
+        claimed, go_on = asyncio.Event(), asyncio.Event()
+
+        async def old() -> None:
+            await receiver._on_claimed(CONTEXT)
+            claimed.set()
+            await go_on.wait()
+            await asyncio.shield(receiver._on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST))
+
+        async def new() -> None:
+            await receiver._on_claimed(CONTEXT)
+            await receiver._on_events(CONTEXT, [event(0)])
+            receiver.watchdog.blocked.add("0")
+            go_on.set()
+            await closing
+            assert "0" in receiver.watchdog.partitions
+            assert "0" in receiver.watchdog.blocked
+            assert receiver._probe.received == {"0": 0}
+            await asyncio.shield(receiver._on_closed(CONTEXT, CloseReason.SHUTDOWN))
+
+        closing = asyncio.create_task(old())
+        await claimed.wait()
+        await asyncio.create_task(new())
+        # The same ledger, since nobody else wrote in between.
+        assert len(set(other.released)) == 1
+        assert not receiver.watchdog.partitions
+        assert not receiver.watchdog.blocked
+        assert not receiver._probe.received
+
+    run(main)
+
+
 def test_a_claim_behind_the_sdk_s_start_is_refused(other: Trio) -> None:
     other.receiver._starts._known["0"] = Position(150, "150")
     other.stored = Position(100, "100")
