@@ -14,6 +14,7 @@ import trio
 from azure.core.exceptions import AzureError
 from azure.storage.blob import ContainerClient
 
+from .config.authorities import bundle
 from .config.settings import BlobLocation
 from .errors import Retryable, describe
 
@@ -37,7 +38,7 @@ def open_container(location: BlobLocation) -> ContainerClient:
     """Make the client of a container; does no I/O."""
     options = dict(TIMEOUTS)
     if location.ca_file is not None:
-        options["connection_verify"] = str(location.ca_file)
+        options["connection_verify"] = bundle(location.ca_file)
     return ContainerClient.from_connection_string(
         location.connection_string.reveal(), location.container, **options
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import variables
+from .authorities import wrong_with
 from .environment import Values
 from .variables import Problem, Variable
 
@@ -21,9 +22,9 @@ def contradictions(values: Values) -> Iterator[Problem]:
 
 
 def ca_file_problem(ca_file: Path | None) -> Iterator[Problem]:
-    """Yield a problem if SSL_CERT_FILE names something that is not a file."""
-    if ca_file is not None and not ca_file.is_file():
-        wrong = "does not name a file of certificate authorities"
+    """Yield a problem if SSL_CERT_FILE names something else than certificate authorities."""
+    wrong = None if ca_file is None else wrong_with(ca_file)
+    if wrong is not None:
         yield Problem("SSL_CERT_FILE", wrong, "/etc/ssl/certs/ca-certificates.crt")
 
 

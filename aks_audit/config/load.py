@@ -50,8 +50,8 @@ class ConfigError(Exception):
 def load(environ: Mapping[str, str]) -> Config:
     """Make the configuration from an environment, or report everything that is wrong with it.
 
-    Its only I/O: it reads the files that variables ending in _FILE name, and looks whether
-    SSL_CERT_FILE is there.
+    Its only I/O: it reads the files that variables ending in _FILE name, and the one
+    that SSL_CERT_FILE names.
 
     Raises:
         ConfigError: with all problems.

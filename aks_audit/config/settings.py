@@ -50,7 +50,7 @@ class HubConfig:
     stream_reset: StreamReset
     """Used only where a partition's stream is not the one of its checkpoint."""
     ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
+    """Certificate authorities to trust beside the public ones, from SSL_CERT_FILE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class BlobLocation:
     container: str
     """The container's name."""
     ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
+    """Certificate authorities to trust beside the public ones, from SSL_CERT_FILE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class SinkConfig:
     burst: int
     """Events that may go at once before the rate applies."""
     ca_file: Path | None = None
-    """The certificate authorities to trust, from SSL_CERT_FILE; None means the built-in ones."""
+    """Certificate authorities to trust beside the public ones, from SSL_CERT_FILE."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC
 from http import HTTPStatus
 
-import certifi
 import httpx
 import trio
 
+from ..config.authorities import bundle
 from ..config.settings import SinkConfig
 from ..errors import Rejected, Retryable, describe
 from ..ops.metrics import PostMetrics
@@ -135,7 +135,7 @@ async def open_webhook(config: SinkConfig, metrics: PostMetrics) -> AsyncIterato
         max_keepalive_connections=config.concurrency if config.keepalive else 0,
     )
     async with httpx.AsyncClient(
-        verify=ssl.create_default_context(cafile=str(config.ca_file or certifi.where())),
+        verify=ssl.create_default_context(cafile=bundle(config.ca_file)),
         limits=limits,
         timeout=None,  # noqa: S113 - `_send` has one up to the head; httpx's is one per read
         follow_redirects=False,
