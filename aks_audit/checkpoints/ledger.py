@@ -12,6 +12,7 @@ most a hub event that the intake knows already.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from ..model import HubEvent, Position
 
@@ -22,17 +23,14 @@ COMPACT_MIN = 1024
 class Entry:
     """The ticket of one hub event: how many of its records are still open."""
 
-    __slots__ = ("_owner", "followers", "open", "ordinal", "position")
+    __slots__ = ("_owner", "followers", "open", "position")
 
-    def __init__(
-        self, owner: "PartitionLedger", position: Position, ordinal: int, records: int
-    ) -> None:
+    def __init__(self, owner: "PartitionLedger", position: Position, records: int) -> None:
         self._owner = owner
         self.position = position
-        self.ordinal = ordinal
         self.open = records
-        self.followers: list[Entry] | None = None
-        """The entries that follow this one; hardly any entry has some."""
+        self.followers: list[tuple[Entry, Callable[[], None]]] | None = None
+        """The entries that follow this one, and whom to tell; hardly any entry has some."""
 
     @property
     def partition(self) -> str:
@@ -53,20 +51,23 @@ class Entry:
         self._owner.advance()
         followers, self.followers = self.followers or (), None
         done = []
-        for follower in followers:
+        for follower, tell in followers:
+            tell()
             follower.open -= 1
             if follower.open == 0:
                 done.append(follower)
         return done
 
-    def follow(self, other: "Entry") -> None:
+    def follow(self, other: "Entry", tell: Callable[[], None]) -> None:
         """Have one of this hub event's records settle when another hub event is done.
 
-        The other must be open still, and have been opened before this one.
+        Args:
+            other: It must be open still, and have been opened before this one.
+            tell: Is called when the record settles.
         """
         if other.followers is None:
             other.followers = []
-        other.followers.append(self)
+        other.followers.append((self, tell))
 
 
 class PartitionLedger:
@@ -74,9 +75,7 @@ class PartitionLedger:
 
     __slots__ = (
         "_compact_at",
-        "_done",
         "_entries",
-        "_opened",
         "cut_off",
         "done",
         "partition",
@@ -97,17 +96,11 @@ class PartitionLedger:
         settles, but moves no checkpoint, and what is not yet opened comes to the new claim."""
         self._entries: deque[Entry] = deque()
         self._compact_at = COMPACT_MIN
-        self._opened = self._done = 0
 
     @property
     def dirty(self) -> bool:
         """Whether there is a position to write."""
         return self.done.sequence_number > self.written.sequence_number
-
-    @property
-    def open_hub_events(self) -> int:
-        """How many hub events wait behind the done prefix."""
-        return self._opened - self._done
 
     def open(self, event: HubEvent, records: int) -> Entry | None:
         """Note a hub event of which ``records`` (≥ 0) have to be settled.
@@ -119,8 +112,7 @@ class PartitionLedger:
         if event.position.sequence_number <= self.seen:
             return None
         self.seen = event.position.sequence_number
-        self._opened += 1
-        entry = Entry(self, event.position, self._opened, records)
+        entry = Entry(self, event.position, records)
         self._entries.append(entry)
         if len(self._entries) >= self._compact_at:
             self._compact()
@@ -137,14 +129,13 @@ class PartitionLedger:
         """Move the done prefix over the entries that have no open record left."""
         entries = self._entries
         while entries and entries[0].open == 0:
-            entry = entries.popleft()
-            self.done, self._done = entry.position, entry.ordinal
+            self.done = entries.popleft().position
 
     def _compact(self) -> None:
         """Merge neighbours that are done: a single event may be held for days before them.
 
-        What is left is bounded by the events that are open. Done each time the
-        entries have doubled, this costs as much as a second append of each.
+        What is left is bounded by the events that are open: twice as many and one. Done each
+        time the entries have doubled, this costs as much as a second append of each.
         """
         kept: deque[Entry] = deque()
         for entry in self._entries:

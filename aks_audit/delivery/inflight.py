@@ -63,22 +63,36 @@ class InFlight:
         hub event, once.
         """
         size = sum(map(len, map(_raw, items)))
-        self.events += len(items)
-        self.bytes += size
-        if items and self._empty.is_set():
-            self._empty = trio.Event()
+        self._add(len(items), size)
         return size
+
+    def admit_copy(self) -> None:
+        """Take on a copy that is done with its first one: an event without bytes of its own."""
+        self._add(1, 0)
+
+    def settle_copy(self) -> None:
+        """Note that a copy is done, and give its room back."""
+        self._remove(1, 0)
+
+    def _add(self, events: int, size: int) -> None:
+        self.events += events
+        self.bytes += size
+        if self.events and self._empty.is_set():
+            self._empty = trio.Event()
+
+    def _remove(self, events: int, size: int) -> None:
+        self.events -= events
+        self.bytes -= size
+        if not self.full:
+            self._waiting_for_room.unpark_all()
+        if self.events == 0:
+            self._empty.set()
 
     def settle(self, items: Sequence[Item], outcome: Outcome) -> None:
         """Note what became of events, in the ledger and the metrics, and give their room back."""
         for ticket, settled in Counter(map(_ticket, items)).items():
             ticket.settle(settled)
-        self.events -= len(items)
-        self.bytes -= sum(map(len, map(_raw, items)))
-        if not self.full:
-            self._waiting_for_room.unpark_all()
-        if self.events == 0:
-            self._empty.set()
+        self._remove(len(items), sum(map(len, map(_raw, items))))
         self._count(items, outcome)
 
     def _count(self, items: Sequence[Item], outcome: Outcome) -> None:

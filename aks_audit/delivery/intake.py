@@ -3,6 +3,10 @@
 Between the ledger and the channels nothing waits. An entry that was opened without its
 events going on, because the session ended in between, would block its partition's
 checkpoint for good.
+
+A hub event waits for room in the destinations that it has events for, and for nothing else. Those
+of other destinations go on, however far they come ahead of a partition's checkpoint: the ledger
+merges what is done, so its memory is bounded by what is in flight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +30,6 @@ log = get_logger("intake")
 
 STEP_S = 30.0
 """How long one hub event may take, waiting for room aside, before the intake counts as stalled."""
-OPEN_MAX = 10_000
-"""Hub events of a partition behind one that is not done, for example because its dead letter cannot
-be written. They are delivered, but no checkpoint can pass, so they cost memory, and duplicates
-after a crash."""
-OPEN_PAUSE_S = 0.2
-"""Between two looks whether the partition's checkpoint has moved on."""
 
 
 class Intake:
@@ -77,9 +75,6 @@ class Intake:
         for name in prepared.needed:
             self.heartbeat.rest()
             await self._destinations[name].in_flight.room()
-        while ledger.open_hub_events >= OPEN_MAX and not ledger.cut_off:
-            self.heartbeat.rest()
-            await trio.sleep(OPEN_PAUSE_S)
         if not ledger.cut_off:  # else a new claim brings the event again
             self.heartbeat.expect(within_s=STEP_S)
             self._commit(ledger, event, prepared)
@@ -116,7 +111,9 @@ class Intake:
                 continue
             self._arrivals.duplicate(event)
             if first is not entry and first.open:
-                entry.follow(first)
+                in_flight = self._destinations[route].in_flight
+                in_flight.admit_copy()
+                entry.follow(first, in_flight.settle_copy)
             else:
                 entry.settle()
         return fresh

@@ -8,7 +8,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from aks_audit.audit.filters import parse as parse_filters
-from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
+from aks_audit.checkpoints.ledger import COMPACT_MIN, Ledger, PartitionLedger
 from aks_audit.config.routes import parse as parse_routes
 from aks_audit.model import START_OF_STREAM, HubEvent, Outcome, Position
 from aks_audit.ops.metrics import Metrics
@@ -308,6 +308,48 @@ async def test_a_full_destination_keeps_back_only_what_needs_it(autojump_clock: 
         await intake.forward(ledger, whole(3, record(audit_event().decode()[:-9])))
     assert blocked.cancelled_caught  # a dead letter needs room in the default destination
     assert ledger.seen == 2
+
+
+async def test_a_held_event_keeps_back_no_other_destination_for_however_long(
+    autojump_clock: MockClock,
+) -> None:
+    """No checkpoint passes it, but the events behind it take no memory once they are done."""
+    config = events_config(routes=parse_routes(ROUTES))
+    intake, setups = make_intake(config)
+    healthy, sick = setups["default"], setups["prod"]
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, whole(0, of_cluster("prod-1", "held")))
+    with trio.fail_after(1):
+        for number in range(1, 20_001):
+            name = "test" if number % 100 else "prod-1"
+            await intake.forward(ledger, whole(number, of_cluster(name, f"id-{number}")))
+            for item in take_all(healthy.channel):
+                healthy.in_flight.settle([item], Outcome.DELIVERED)
+    assert ledger.done == START_OF_STREAM
+    held = take_all(sick.channel)
+    assert len(held) == sick.in_flight.events == 201
+    assert len(ledger._entries) <= COMPACT_MIN
+    sick.in_flight.settle(held, Outcome.DELIVERED)
+    assert ledger.done == Position(20_000, "20000")
+
+
+async def test_copies_of_a_held_event_take_room_where_it_does(autojump_clock: MockClock) -> None:
+    """Each of them keeps its hub event open, so they have to be bounded."""
+    intake, setups = make_intake(events_config(routes=parse_routes(ROUTES)), max_events=3)
+    healthy, sick = setups["default"].in_flight, setups["prod"].in_flight
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    for number in range(3):
+        await intake.forward(ledger, whole(number, of_cluster("prod-1", "held")))
+    assert (sick.events, sick.bytes) == (3, len(audit_event("held")))
+    with trio.move_on_after(1) as blocked:
+        await intake.forward(ledger, whole(3, of_cluster("prod-1", "held")))
+    assert blocked.cancelled_caught
+    with trio.fail_after(1):
+        await intake.forward(ledger, whole(3, of_cluster("test", "a")))
+    sick.settle(take_all(setups["prod"].channel), Outcome.DELIVERED)
+    assert (sick.events, sick.bytes, healthy.events) == (0, 0, 1)
+    await sick.drained()
+    assert ledger.done == Position(2, "2")
 
 
 async def test_what_the_filter_drops_is_counted_and_done(autojump_clock: MockClock) -> None:
