@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AZURITE := .work/azurite
+JAVASCRIPT := .work/javascript
 SUPPLY := .work/supply
 FUZZ := .work/fuzz
 COVERAGE := .work/coverage
@@ -13,7 +14,7 @@ TESTS ?= tests
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: bench help setup demo test test-fast test-versions coverage test-package fuzz soak azurite check binary image image-root sbom audit lock format clean check-deploy
+.PHONY: bench help setup demo test test-fast test-versions coverage test-package fuzz soak azurite javascript check binary image image-root sbom audit lock format clean check-deploy
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,7 +32,7 @@ setup: $(VENV)/.installed ## create .venv with the locked requirements
 demo: setup ## the whole path on the embedded emulator: no Azure, no configuration
 	$(BIN)/python -m demo
 
-test: setup azurite ## all tests; says at the end how long they took, and which were the slowest
+test: setup azurite javascript ## all tests; says at the end how long they took, and which were the slowest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=1
 
 test-fast: setup ## unit and property tests
@@ -41,7 +42,7 @@ test-versions: ## the fast tests on each Python from 3.11 to 3.14 that is on thi
 	$(PYTHON) build/versions.py -- -n $(WORKERS)
 
 # The report is also printed when a test fails; then the target fails.
-coverage: setup azurite ## lines and branches of aks_audit/ that no test in TESTS=tests runs
+coverage: setup azurite javascript ## lines and branches of aks_audit/ that no test in TESTS=tests runs
 	rm -rf $(COVERAGE)
 	@status=0; $(BIN)/coverage run -m pytest -p tests.measured -n $(WORKERS) --dist worksteal $(TESTS) || status=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
@@ -71,6 +72,21 @@ $(AZURITE)/.installed: tests/azurite/package.json tests/azurite/package-lock.jso
 	@echo "installing Azurite into $(AZURITE)"
 	@rm -rf $(AZURITE) && mkdir -p $(AZURITE) && cp $^ $(AZURITE)
 	@cd $(AZURITE) && npm ci --ignore-scripts --omit=optional --loglevel=error
+	@touch $@
+
+javascript: ## install Azure's JavaScript SDK, which the emulator is tested with, if npm is there
+	@if command -v npm >/dev/null && command -v node >/dev/null; then \
+	  $(MAKE) -s $(JAVASCRIPT)/.installed; \
+	elif [ -n "$$REQUIRE_JAVASCRIPT" ]; then \
+	  echo "make javascript: npm (Node.js) is missing, and REQUIRE_JAVASCRIPT is set" >&2; exit 1; \
+	else \
+	  echo "make javascript: no npm (Node.js) here, so the tests with that SDK will be skipped"; \
+	fi
+
+$(JAVASCRIPT)/.installed: $(addprefix tests/emulator/javascript/, package.json package-lock.json .npmrc)
+	@echo "installing the JavaScript SDK into $(JAVASCRIPT)"
+	@rm -rf $(JAVASCRIPT) && mkdir -p $(JAVASCRIPT) && cp $^ $(JAVASCRIPT)
+	@cd $(JAVASCRIPT) && npm ci --ignore-scripts --omit=optional --loglevel=error
 	@touch $@
 
 check: setup ## ruff, mypy strict, contracts of imports, whether the lock is up to date
