@@ -21,6 +21,7 @@ PARTS = {
     "latency": measures.latency,
     "memory": measures.memory,
     "start": measures.start,
+    "partitions": measures.partitions,
 }
 ON_DEMAND = {"defaults": measures.defaults}
 """What is measured only on request."""

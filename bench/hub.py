@@ -34,6 +34,8 @@ class Load(msgspec.Struct, frozen=True):
     event_bytes: int = 1024
     """Bytes of each audit event."""
     clusters: int = 1
+    hot: bool = False
+    """Whether all hub events are in the last partition."""
     bodies_per_s: float = 0.0
     """Hub events a second of the stream."""
     seconds: float = 0.0
@@ -44,12 +46,16 @@ class Load(msgspec.Struct, frozen=True):
         """Audit events of the backlog."""
         return self.bodies * self.records
 
+    def partition(self, turn: int) -> str:
+        """Return where the hub event goes whose turn it is in a partition."""
+        return str(self.partitions - 1 if self.hot else turn)
+
 
 def publish(broker: Broker, load: Load) -> int:
     """Publish the backlog; returns its bytes."""
     size = 0
     for each in _bodies(load, load.bodies):
-        broker.publish(HUB, str(each.partition), [each.body])
+        broker.publish(HUB, load.partition(each.partition), [each.body])
         size += len(each.body)
     return size
 
@@ -66,7 +72,7 @@ def stream(broker: Broker, load: Load) -> int:
         stamp = now().encode()
         for number in range(sent, int(elapsed * load.bodies_per_s)):
             body = bodies[number % len(bodies)].replace(SOME_TIME.encode(), stamp)
-            broker.publish(HUB, str(number % load.partitions), [body])
+            broker.publish(HUB, load.partition(number % load.partitions), [body])
             sent += 1
         time.sleep(TICK_S)
     return sent

@@ -42,10 +42,11 @@ def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]
     try:
         yield running
     finally:
-        for child in psutil.Process(running.pid).children(recursive=True):
-            child.kill()
-        running.kill()
-        running.wait()
+        if running.poll() is None:
+            for child in psutil.Process(running.pid).children(recursive=True):
+                child.kill()
+            running.kill()
+            running.wait()
 
 
 def ask(running: subprocess.Popen[str]) -> str:
@@ -119,6 +120,7 @@ class Forwarder:
     """
 
     def __init__(self, running: subprocess.Popen[str], port: int) -> None:
+        self._running = running
         self._process = psutil.Process(running.pid)
         self._port = port
 
@@ -138,6 +140,11 @@ class Forwarder:
     def _tree(self) -> Sequence[psutil.Process]:
         # The executable unpacks itself in a process that then waits for the real one.
         return self._process, *self._process.children(recursive=True)
+
+    def stop(self) -> int:
+        """Ask it to end, as Kubernetes does; returns its exit code once it has ended."""
+        self._running.terminate()
+        return self._running.wait(timeout=120)
 
     def cpu_s(self) -> float:
         """CPU seconds so far, of the whole process tree."""

@@ -28,18 +28,18 @@ from ..errors import Retryable, describe
 from ..model import HubEvent, Position
 from ..ops.logs import get_logger
 from .claim import AnotherStream, Claim
+from .credit import CreditPool
 from .handover import Handover, on_trio
 from .lag_probe import LagProbe
 from .ownership import SdkStore
-from .sdk import credit, forget_delivery_tags, observe_openings, to_hub_event
+from .reader import EMPTY_CALLBACK_S, Reader
+from .sdk import PartitionLink, forget_delivery_tags, read_with, to_hub_event
 from .start_position import CreateCheckpoint, Restart, StartPositions
 from .stream import refused
 from .watchdog import BALANCE_S, Watchdog
 
 log = get_logger("receiver")
 
-EMPTY_CALLBACK_S = 1.0
-"""The SDK calls back without events after this long: the partition's heartbeat."""
 TICK_S = 1.0
 
 RECHECK_S = 30.0
@@ -148,8 +148,15 @@ class Receiver:
             ssl_context=self._tls,
             user_agent="aks-audit-log",
         )
-        observe_openings(client, self._on_opening)
+        # Half of the bytes in flight are for what is between Event Hubs and trio. A look at one
+        # event takes what each partition may always have.
+        pool = CreditPool(self._wiring.inflight_max_bytes // 2 if store else 0)
+        read_with(client, partial(self._read, pool))
         return client
+
+    async def _read(self, pool: CreditPool, link: PartitionLink) -> None:
+        batch_bytes = pool.batch_bytes(len(self._partitions))
+        await Reader(link, pool, batch_bytes, self._on_opening).run()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -165,16 +172,13 @@ class Receiver:
         self._partitions = partitions = set(properties["partition_ids"])
         self._probe.partitions, self._probe.hub_created_at = partitions, properties["created_at"]
         self._starts.begin(partitions, properties["created_at"])
-        prefetch, batch = credit(self._wiring.inflight_max_bytes, len(partitions))
-        log.info("receiving", hub=self._hub.name, partitions=len(partitions), prefetch=prefetch)
+        log.info("receiving", hub=self._hub.name, partitions=len(partitions))
         await client.receive_batch(
             on_event_batch=self._on_events,
             on_error=self._on_error,
             on_partition_initialize=self._on_claimed,
             on_partition_close=self._on_closed,
-            max_batch_size=batch,
             max_wait_time=EMPTY_CALLBACK_S,
-            prefetch=prefetch,
             starting_position=self._starts.positions,
             starting_position_inclusive=self._starts.inclusive,
         )

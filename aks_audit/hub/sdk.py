@@ -1,4 +1,4 @@
-"""Everything that holds on to azure-eventhub itself: conversion, credit, and mended private parts.
+"""Everything that holds on to azure-eventhub itself: conversion, and its private parts.
 
 The SDK has no public way to some of what a forwarder must have. Whatever touches a private name
 of it stands here, is named in `PRIVATE_NAMES`, and is checked at the start; pyproject.toml pins
@@ -8,7 +8,8 @@ the SDK for that reason. Read and tried with azure-eventhub 5.15.1.
 import asyncio
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -46,39 +47,12 @@ def body_of(event: EventData) -> bytes:
     return msgspec.json.encode(body, enc_hook=str)
 
 
-# ---- credit ------------------------------------------------------------------------------------
-
-TYPICAL_BYTES = 256 * 1024
-"""What a message is taken to measure when credit is given. AKS sends some 32 KB: eight times
-that leaves room for larger ones, and is enough credit to keep the senders busy (the SDK uses
-its credit up once in 50 ms)."""
-MESSAGE_MAX_BYTES = 1024 * 1024
-"""The largest message of the Standard and Premium tiers."""
-PREFETCH_MAX = 300
-"""The SDK's own default: more only costs memory."""
-
-
-def credit(inflight_max_bytes: int, partitions: int) -> tuple[int, int]:
-    """The SDK's prefetch and batch size, such that its buffers hold half the bytes in flight.
-
-    Credit counts messages, so the bound holds for messages of `TYPICAL_BYTES` on average. More
-    can gather only while callbacks wait: ``prefetch`` messages of a partition (the SDK's
-    keep-alive reads on, up to its credit) and two batches. If all of these had the maximum
-    size, they would still hold no more than twice the bytes in flight, with 32 partitions and
-    INFLIGHTMAXBYTES at 64 MiB 4 MB each. With more partitions each has one message of credit.
-
-    Args:
-        inflight_max_bytes: INFLIGHTMAXBYTES.
-        partitions: How many the hub has: all of them may become ours.
-
-    Returns:
-        ``prefetch`` and ``max_batch_size``, in messages of one partition.
-    """
-    share = inflight_max_bytes // 2 // max(1, partitions)
-    batch = max(1, min(PREFETCH_MAX, share // 4 // MESSAGE_MAX_BYTES))
-    largest = 4 * share // MESSAGE_MAX_BYTES - 2 * batch
-    prefetch = max(1, min(PREFETCH_MAX, share // TYPICAL_BYTES, largest))
-    return prefetch, min(batch, prefetch)
+def size_of(event: EventData) -> int:
+    """The bytes of a message's body, without copying them where AKS has sent it."""
+    if event.body_type is AmqpMessageBodyType.DATA:
+        parts: Any = event.body
+        return sum(map(len, parts))
+    return len(body_of(event))
 
 
 # ---- private parts -----------------------------------------------------------------------------
@@ -87,24 +61,48 @@ _SESSIONS = "azure.eventhub._pyamqp.aio._session_async"
 """Where the class of the links is looked up when a link is made."""
 _LINKS = "azure.eventhub._pyamqp.aio._receiver_async"
 """Where it is defined."""
+_CONSUMERS = "azure.eventhub.aio._consumer_async"
+_CLIENTS = "azure.eventhub._pyamqp.aio._client_async"
+_SYNC_CLIENTS = "azure.eventhub._pyamqp.client"
+_CONNECTIONS = "azure.eventhub._pyamqp.aio._connection_async"
+_TRANSPORTS = "azure.eventhub._pyamqp.aio._transport_async"
+_ERRORS = "azure.eventhub._pyamqp.error"
+
+_FRAME_HEADER_BYTES = 8
 
 PRIVATE_NAMES = (
     f"{_SESSIONS}:ReceiverLink",
     f"{_LINKS}:ReceiverLink._received_delivery_tags",
     "azure.eventhub.aio:EventHubConsumerClient._create_consumer",
-    "azure.eventhub.aio._consumer_async:EventHubConsumer._open",
-    "azure.eventhub.aio._consumer_async:EventHubConsumer._offset",
-    "azure.eventhub.aio._consumer_async:EventHubConsumer._offset_inclusive",
-    "azure.eventhub.aio._consumer_async:EventHubConsumer._last_received_event",
+    f"{_CONSUMERS}:EventHubConsumer.receive",
+    f"{_CONSUMERS}:EventHubConsumer.running",
+    f"{_CONSUMERS}:EventHubConsumer._open",
+    f"{_CONSUMERS}:EventHubConsumer._handler",
+    f"{_CONSUMERS}:EventHubConsumer._handle_exception",
+    f"{_CONSUMERS}:EventHubConsumer._keep_alive",
+    f"{_CONSUMERS}:EventHubConsumer._offset",
+    f"{_CONSUMERS}:EventHubConsumer._offset_inclusive",
+    f"{_CONSUMERS}:EventHubConsumer._partition",
+    f"{_CONSUMERS}:EventHubConsumer._message_buffer",
+    f"{_CONSUMERS}:EventHubConsumer._next_message_in_buffer",
+    f"{_CONSUMERS}:EventHubConsumer._last_received_event",
+    f"{_CONSUMERS}:EventHubConsumer._on_event_received",
+    f"{_CLIENTS}:AMQPClientAsync.client_ready_async",
+    f"{_SYNC_CLIENTS}:AMQPClient._connection",
+    f"{_SYNC_CLIENTS}:AMQPClient._link",
+    f"{_CONNECTIONS}:Connection.listen",
+    f"{_CONNECTIONS}:Connection._transport",
+    f"{_TRANSPORTS}:AsyncTransport.reader",
+    f"{_TRANSPORTS}:AsyncTransport._read_buffer",
+    "asyncio:StreamReader._buffer",
+    "azure.eventhub._pyamqp.aio._link_async:Link.flow",
+    "azure.eventhub._pyamqp.aio._link_async:Link.current_link_credit",
+    f"{_ERRORS}:AMQPException",
+    f"{_ERRORS}:AMQPLinkError",
+    f"{_ERRORS}:ErrorCondition.LinkStolen",
 )
-"""The private names that are replaced below, as module:name; the last part may be an attribute
-that the class sets in its ``__init__``."""
-
-OPENING_PAUSE_S = 1.0
-"""Between two attempts to open a partition."""
-
-OpeningObserver = Callable[[str, Exception | None], None]
-"""(partition, why it cannot be opened, or None when it is open)"""
+"""The private names that are used or replaced below, as module:name; the last part may be an
+attribute that the class sets in its ``__init__``."""
 
 
 def check_private_names() -> None:
@@ -163,51 +161,140 @@ def forget_delivery_tags() -> None:
     sessions.ReceiverLink = make_link
 
 
-def observe_openings(client: EventHubConsumerClient, observer: OpeningObserver) -> None:
-    """Have a client tell how the opening of each partition goes, and pause before it retries.
+Read = Callable[["PartitionLink"], Awaitable[None]]
+"""async (link) -> None: read a partition until it is cancelled, or cannot be read"""
 
-    The SDK takes any failure to open a partition's link for a close
-    (`aio/_transport/_pyamqp_transport_async.py`, ``_receive_task``, "exit by close"), and begins
-    anew at once, for ever. An unknown consumer group or a missing right would show as silence,
-    at the cost of a core. There is no public way to learn of it, so the making of the client's
-    consumers is wrapped.
+
+def read_with(client: EventHubConsumerClient, read: Read) -> None:
+    """Have a client's partitions read by a function of ours.
+
+    The SDK's own loop (`aio/_transport/_pyamqp_transport_async.py`, ``_receive_task`` and
+    ``_callback_task``) cannot give credit as messages come, because it always gives the same. It
+    sleeps 50 ms between any two steps. And it takes any failure to open a partition's link for a
+    close ("exit by close") and begins anew at once, for ever: an unknown consumer group or a
+    missing right shows as silence, at the cost of a core. There is no public way to any of that.
     """
     untyped: Any = client
     create = untyped._create_consumer
 
-    def create_consumer(consumer_group: str, partition_id: str, *args: Any, **kwargs: Any) -> Any:
-        consumer = create(consumer_group, partition_id, *args, **kwargs)
-        consumer._open = _observed(consumer, partition_id, observer)
+    def create_consumer(*args: Any, **kwargs: Any) -> Any:
+        consumer = create(*args, **kwargs)
+        # Its keep-alive would read on while a callback waits for room, up to all of the credit.
+        consumer._keep_alive = None
+
+        async def receive(batch: bool, _max_size: int, _max_wait_s: float | None) -> None:  # noqa: FBT001 - the SDK's own signature
+            await read(PartitionLink(consumer, batch=bool(batch)))
+
+        consumer.receive = receive
         return consumer
 
     untyped._create_consumer = create_consumer
 
 
-def _go_on_at_last_event(consumer: Any) -> None:
-    """Have a link that is opened again begin with the event that was received last.
+class PartitionLink:
+    """The private parts of the SDK that reading one partition takes, and no policy.
 
-    The SDK goes on behind its offset. Where the stream was replaced meanwhile, that offset may lie
-    anywhere in it. By its sequence number the last event itself must come, or the stream is not
-    the same. (After some failures the SDK begins where the claim began: "exit by close".)
+    Args:
+        consumer: The SDK's consumer of the partition.
+        batch: Whether its callback takes lists of events.
     """
-    last = consumer._last_received_event
-    if last is not None and last.sequence_number is not None:
-        consumer._offset, consumer._offset_inclusive = last.sequence_number, True
 
+    def __init__(self, consumer: Any, *, batch: bool) -> None:
+        self._consumer = consumer
+        self._batch = batch
+        self.partition: str = consumer._partition
 
-def _observed(consumer: Any, partition: str, observer: OpeningObserver) -> Any:
-    attempt = consumer._open
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened, and not closed since."""
+        return bool(self._consumer.running)
 
-    async def open_() -> None:
-        if consumer.running:
+    async def open(self) -> None:
+        """Open it at the event that was taken last. Raises what the SDK raises."""
+        await self._consumer._open()
+
+    async def ready(self) -> bool:
+        """Renew the token if it is time; returns whether events can come.
+
+        Raises what the SDK raises, for example that the hub has detached the link.
+        """
+        return bool(await self._consumer._handler.client_ready_async())
+
+    @property
+    def credit(self) -> int:
+        """How many messages the hub may still send; less than nothing after a reduction."""
+        return int(self._consumer._handler._link.current_link_credit)
+
+    async def grant(self, credit: int) -> None:
+        """Tell the hub how many messages it may send from now on. Raises what the SDK raises."""
+        await self._consumer._handler._link.flow(link_credit=credit)
+
+    async def listen(self, wait_s: float) -> None:
+        """Read one frame, or none in ``wait_s``. Raises what the SDK raises.
+
+        A frame that is there as a whole is read without a timeout, which costs a task. In Python
+        3.11 a timeout may also swallow a cancellation (`asyncio.wait_for`).
+        """
+        connection = self._consumer._handler._connection
+        await connection.listen(wait=True if self.has_frame() else wait_s)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+
+    def has_frame(self) -> bool:
+        """Whether a whole frame can be read without waiting; False where that is not known."""
+        transport = self._consumer._handler._connection._transport
+        left = transport._read_buffer
+        if left.tell() != left.getbuffer().nbytes:  # of a frame that was not whole
+            return False
+        data: bytes = getattr(getattr(transport, "reader", None), "_buffer", b"")
+        size = int.from_bytes(data[:4], "big")  # AMQP 1.0, 2.3.1
+        return bool(_FRAME_HEADER_BYTES <= size <= len(data))
+
+    def take(self) -> list[EventData]:
+        """The events that came since the last call. An opening begins with the last of them."""
+        consumer = self._consumer
+        events: list[EventData] = [
+            consumer._next_message_in_buffer() for _ in range(len(consumer._message_buffer))
+        ]
+        if events:
+            # A link that is opened again begins with the event that was received last. Where the
+            # stream was replaced meanwhile, an offset may lie anywhere in it; by its sequence
+            # number this very event must come again, or the stream is not the same.
+            consumer._offset = events[-1].sequence_number
+            consumer._offset_inclusive = True
+            consumer._last_received_event = None  # it would be kept until the next one comes
+        return events
+
+    async def call_back(self, events: list[EventData]) -> None:
+        """Hand events over, or the sign that there are none. Raises what the callback raises."""
+        call = self._consumer._on_event_received
+        if self._batch:
+            await call(events)
             return
-        _go_on_at_last_event(consumer)
-        try:
-            await attempt()
-        except Exception as error:
-            observer(partition, error)
-            await asyncio.sleep(OPENING_PAUSE_S)
-            raise
-        observer(partition, None)
+        if not events:
+            await call(None)
+        for event in events:
+            await call(event)
 
-    return open_
+    async def keep_alive(self) -> None:
+        """Send the hub an empty frame, if it is time for one, and read nothing.
+
+        Any fault is met again by whoever reads next.
+        """
+        if self.is_open:
+            with suppress(importlib.import_module(_ERRORS).AMQPException):
+                await self._consumer._handler._connection.listen(batch=0)
+
+    def is_final(self, error: Exception) -> bool:
+        """Whether another reader has the partition, or the SDK lacks a package."""
+        errors: Any = importlib.import_module(_ERRORS)
+        stolen = isinstance(error, errors.AMQPLinkError) and (
+            error.condition == errors.ErrorCondition.LinkStolen
+        )
+        return stolen or isinstance(error, ImportError)
+
+    async def shut(self, error: Exception) -> Exception:
+        """Close the link after an error; returns it, or raises it, as a public error."""
+        failure: Exception = await self._consumer._handle_exception(error)
+        return failure

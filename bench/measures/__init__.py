@@ -2,6 +2,7 @@
 
 from bench.measures.backlog import defaults, scaling, throughput
 from bench.measures.latency import latency
+from bench.measures.partitions import partitions
 from bench.measures.process import memory, start
 
-__all__ = ["defaults", "latency", "memory", "scaling", "start", "throughput"]
+__all__ = ["defaults", "latency", "memory", "partitions", "scaling", "start", "throughput"]

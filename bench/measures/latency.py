@@ -75,7 +75,7 @@ def _rest_and_stream(load: Load, rest_s: float) -> Iterator[Row]:
         command = [PYTHON, "-m", "bench.ceiling", "idle", other.connection_string, str(rest_s)]
         alone = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         time.sleep(SETTLE_S)
-        resting = _rest(running, rest_s)
+        resting = rest(running, rest_s)
         sdk_cpu_s, sdk_s = map(float, alone.communicate()[0].split())
         rss = running.rss_bytes() / MB
         sent = hub.stream() * load.records
@@ -90,7 +90,7 @@ def _rest_and_stream(load: Load, rest_s: float) -> Iterator[Row]:
     yield Row(f"RSS at rest, {name}", rss, "MB", "< 90", rss < 90)
 
 
-def _rest(running: Forwarder, seconds: float) -> float:
+def rest(running: Forwarder, seconds: float) -> float:
     cpu, start = running.cpu_s(), time.monotonic()
     time.sleep(seconds)
     return (running.cpu_s() - cpu) / (time.monotonic() - start) * 100

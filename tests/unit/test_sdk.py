@@ -46,24 +46,3 @@ def test_a_module_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_a_name_that_is_not_there_is_seen(name: str) -> None:
     assert not sdk._is_there(name)
-
-
-@pytest.mark.parametrize(
-    ("inflight_mib", "partitions", "expected"),
-    [(64, 1, (112, 8)), (64, 4, (28, 2)), (64, 32, (2, 1)), (64, 256, (1, 1)), (1, 32, (1, 1))],
-)
-def test_credit_is_shared_out(
-    inflight_mib: int, partitions: int, expected: tuple[int, int]
-) -> None:
-    assert sdk.credit(inflight_mib * 1024 * 1024, partitions) == expected
-
-
-@pytest.mark.parametrize("partitions", [1, 2, 4, 8, 16, 32])
-@pytest.mark.parametrize("inflight_mib", [64, 256, 1024])
-def test_the_buffers_of_the_sdk_are_bounded(inflight_mib: int, partitions: int) -> None:
-    """Half the bytes in flight for typical messages, and twice for the largest."""
-    inflight = inflight_mib * 1024 * 1024
-    prefetch, batch = sdk.credit(inflight, partitions)
-    assert 1 <= batch <= prefetch <= sdk.PREFETCH_MAX
-    assert partitions * prefetch * sdk.TYPICAL_BYTES <= inflight // 2
-    assert partitions * (prefetch + 2 * batch) * sdk.MESSAGE_MAX_BYTES <= 2 * inflight
