@@ -33,7 +33,13 @@ from .handover import Handover, on_trio
 from .lag_probe import LagProbe
 from .ownership import SdkStore
 from .reader import EMPTY_CALLBACK_S, Reader
-from .sdk import PartitionLink, forget_delivery_tags, read_with, to_hub_event
+from .sdk import (
+    PartitionLink,
+    decode_whatever_comes,
+    forget_delivery_tags,
+    read_with,
+    to_hub_event,
+)
 from .start_position import CreateCheckpoint, Restart, StartPositions
 from .stream import refused
 from .watchdog import BALANCE_S, Watchdog
@@ -96,6 +102,7 @@ class Receiver:
     def run(self) -> None:
         """Receive until `stop`; blocks its thread. Raises what the SDK raises."""
         forget_delivery_tags()
+        decode_whatever_comes()
         asyncio.run(self._main())
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ import importlib
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from azure.eventhub.amqp import AmqpMessageBodyType
 
 from ..errors import Fatal
 from ..model import HubEvent
+from .sections import decode
 from .stream import position_of
 
 # ---- conversion --------------------------------------------------------------------------------
@@ -60,7 +62,7 @@ def size_of(event: EventData) -> int:
 _SESSIONS = "azure.eventhub._pyamqp.aio._session_async"
 """Where the class of the links is looked up when a link is made."""
 _LINKS = "azure.eventhub._pyamqp.aio._receiver_async"
-"""Where it is defined."""
+"""Where it is defined, and where a link looks its decoder up."""
 _CONSUMERS = "azure.eventhub.aio._consumer_async"
 _CLIENTS = "azure.eventhub._pyamqp.aio._client_async"
 _SYNC_CLIENTS = "azure.eventhub._pyamqp.client"
@@ -68,9 +70,14 @@ _CONNECTIONS = "azure.eventhub._pyamqp.aio._connection_async"
 _TRANSPORTS = "azure.eventhub._pyamqp.aio._transport_async"
 _ERRORS = "azure.eventhub._pyamqp.error"
 
+_DECODER = "azure.eventhub._pyamqp._decode"
+"""Where the decoder is defined."""
+
 _FRAME_HEADER_BYTES = 8
 
 PRIVATE_NAMES = (
+    f"{_DECODER}:decode_payload",
+    f"{_LINKS}:decode_payload",
     f"{_SESSIONS}:ReceiverLink",
     f"{_LINKS}:ReceiverLink._received_delivery_tags",
     "azure.eventhub.aio:EventHubConsumerClient._create_consumer",
@@ -163,6 +170,17 @@ def forget_delivery_tags() -> None:
 
 Read = Callable[["PartitionLink"], Awaitable[None]]
 """async (link) -> None: read a partition until it is cancelled, or cannot be read"""
+
+
+def decode_whatever_comes() -> None:
+    """Have the links decode each message as far as that is possible.
+
+    The SDK's decoder is recursive, and what it raises ends the link of the partition, each time
+    the message comes (`_pyamqp/aio/_receiver_async.py`, ``_incoming_transfer``).
+    """
+    links: Any = importlib.import_module(_LINKS)
+    decoder: Any = importlib.import_module(_DECODER).decode_payload
+    links.decode_payload = partial(decode, decoder=decoder)
 
 
 def read_with(client: EventHubConsumerClient, read: Read) -> None:

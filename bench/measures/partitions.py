@@ -1,4 +1,4 @@
-"""One busy partition among many, and what many partitions cost at the start, at rest and at the end."""
+"""One busy partition among many; what many partitions cost at the start, at rest, at the end."""
 
 import statistics
 import time
