@@ -7,6 +7,7 @@ from ..config.settings import Config
 from ..deadletters.letter import DeadLetter
 from ..deadletters.store import open_store
 from ..errors import Fatal
+from ..ops.escapes import json_line, printable
 from ..storage import STORE_ERRORS, explain
 from .segments import Selection, Tally, read_segments
 
@@ -20,7 +21,7 @@ def show(config: Config, wanted: Selection, *, summary: bool) -> None:
             matching = list(filter(wanted, segment))
             tally.add(matching)
             for letter in () if summary else matching:
-                click.echo(msgspec.json.encode(_line(letter)))
+                click.echo(json_line(_line(letter)))
     except BrokenPipeError:
         raise  # whoever reads the list has enough; that is not a fault of the store
     except STORE_ERRORS as error:
@@ -32,7 +33,7 @@ def _sum_up(tally: Tally, *, err: bool) -> None:
     """Show the numbers, on standard error where the list goes to standard output."""
     click.echo(f"{tally.found} dead letters", err=err)
     for reason, count in tally.reasons.most_common():
-        click.echo(f"  {count:8} {reason}", err=err)
+        click.echo(f"  {count:8} {printable(reason)}", err=err)
     if tally.oldest is not None and tally.newest is not None:
         click.echo(f"from {tally.oldest.isoformat()} to {tally.newest.isoformat()}", err=err)
     tally.show_damaged()

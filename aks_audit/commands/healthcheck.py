@@ -7,6 +7,7 @@ import click
 
 from ..config.settings import StatsConfig
 from ..errors import describe
+from ..ops.escapes import printable
 
 
 def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
@@ -26,8 +27,9 @@ def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
     try:
         connection.request("GET", f"/{probe}")
         answer = connection.getresponse()
-        click.echo(answer.read())
+        click.echo(printable(answer.read().decode("utf-8", "replace"), lines=True))
     except (OSError, http.client.HTTPException) as error:
-        click.echo(f"no answer from {host}:{stats.port}: {describe(error)}", err=True)
+        why = printable(describe(error))
+        click.echo(f"no answer from {host}:{stats.port}: {why}", err=True)
         return 1
     return 0 if answer.status == http.HTTPStatus.OK else 1

@@ -9,6 +9,7 @@ import click
 
 from ..deadletters.letter import DeadLetter, decode
 from ..deadletters.store import Store
+from ..ops.escapes import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Tally:
     def show_damaged(self) -> None:
         """Name the segments that cannot be read, on standard error."""
         for name in self.damaged_segments:
-            click.echo(f"damaged, left alone: {name}", err=True)
+            click.echo(f"damaged, left alone: {printable(name)}", err=True)
 
 
 def read_segments(store: Store, tally: Tally) -> Iterator[tuple[str, list[DeadLetter]]]:

@@ -6,6 +6,7 @@ from functools import cache
 from operator import attrgetter
 
 from ..model import AuditEvent, HubEvent, Item
+from ..ops.escapes import printable
 from ..ops.logs import get_logger
 from ..ops.metrics import IntakeMetrics
 from .prepare import Prepared
@@ -85,6 +86,7 @@ class Arrivals:
         self._of_cluster(self._label(event.cluster), kind).inc()
 
     def _label(self, cluster: str) -> str:
+        cluster = printable(cluster)
         if cluster not in self._clusters:
             if len(self._clusters) >= CLUSTERS_MAX:
                 return "other"

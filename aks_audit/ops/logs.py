@@ -7,7 +7,6 @@ Forwarding is more important than the log.
 """
 
 import io
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
@@ -15,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO, cast
 from weakref import WeakKeyDictionary
 
-import msgspec
 import structlog
 import trio
 from structlog.tracebacks import ExceptionDictTransformer
 
 from ..config.values import LogFormat, LogLevel
+from .escapes import json_line, printable
 from .log_stream import LogStream
 from .redact import Redactor
 
@@ -205,10 +204,7 @@ def _json() -> list[_Processor]:
 
 
 def _encode(_logger: Any, _level: str, fields: _Fields) -> str:
-    try:
-        return msgspec.json.encode(fields).decode()
-    except (ValueError, OverflowError):  # lone surrogates, integers over 64 bits
-        return json.dumps(fields)
+    return json_line(fields)
 
 
 def _console(*, colors: bool) -> list[_Processor]:
@@ -223,16 +219,10 @@ def _console(*, colors: bool) -> list[_Processor]:
     return [_stamp, structlog.processors.format_exc_info, _redact, _defuse, renderer]
 
 
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_CONTROLS_IN_TRACEBACK = {c: text for c, text in _CONTROLS.items() if chr(c) not in "\n\t"}
-
-
 def _defuse(_logger: Any, _level: str, fields: _Fields) -> _Fields:
     """Escape control characters: a foreign text must not control the terminal or fake a line."""
     return {
-        name.translate(_CONTROLS): value.translate(
-            _CONTROLS_IN_TRACEBACK if name == "exception" else _CONTROLS
-        )
+        printable(name): printable(value, lines=name == "exception")
         if isinstance(value, str)
         else value
         for name, value in fields.items()

@@ -4,10 +4,13 @@ hypercorn serves it on the trio loop that does the work, on purpose: an answer s
 turns.
 """
 
+import importlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 from hypercorn.config import Config as ServerConfig
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio import serve
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
@@ -17,6 +20,7 @@ from starlette.routing import Route
 
 from ..config.settings import StatsConfig
 from ..errors import Fatal
+from .escapes import json_line
 from .health import Health
 from .logs import get_logger
 from .metrics import Metrics
@@ -48,6 +52,7 @@ async def run(
     host = f"[{config.host}]" if ":" in config.host else config.host
     server.bind = [f"{host}:{config.port}"]
     server.accesslog = server.errorlog = None
+    _speak_http_1_only()
     try:
         sockets = server.create_sockets()
     except OSError as error:
@@ -71,7 +76,7 @@ def application(
         return Response(metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def show_status(_: Request) -> Response:
-        return JSONResponse(status())
+        return _Escaped(status())
 
     return Starlette(
         routes=[
@@ -83,11 +88,35 @@ def application(
     )
 
 
+class _Http1(H11Protocol):
+    """HTTP/1.1 that stays HTTP/1.1."""
+
+    async def _check_protocol(self, event: object) -> None:
+        """Change to HTTP/2 for no request: hypercorn would, on ``Upgrade: h2c`` or its preface."""
+
+
+def _speak_http_1_only() -> None:
+    """Have hypercorn's connections speak HTTP/1.1: it has no setting for it.
+
+    Nobody needs HTTP/2 here, and its parser is one more that strangers reach.
+    """
+    protocols: Any = importlib.import_module("hypercorn.protocol")
+    protocols.H11Protocol = _Http1
+
+
+class _Escaped(JSONResponse):
+    """JSON whose reasons may hold what an endpoint answered, and are read on terminals."""
+
+    def render(self, content: object) -> bytes:
+        """See Starlette."""
+        return json_line(content).encode()
+
+
 def _probe(failing: Callable[[], dict[str, str]]) -> Callable[[Request], Awaitable[Response]]:
     async def answer(_: Request) -> Response:
         wrong = failing()
         if wrong:
-            return JSONResponse({"status": "failing", "reasons": wrong}, status_code=503)
-        return JSONResponse({"status": "ok"})
+            return _Escaped({"status": "failing", "reasons": wrong}, status_code=503)
+        return _Escaped({"status": "ok"})
 
     return answer

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -383,6 +384,14 @@ def test_the_list_has_all_but_the_content(dead: DeadLetters) -> None:
     summary = dead.run("deadletters", "--summary")
     assert "2 dead letters" in summary.stdout
     assert summary.stderr == ""
+
+
+def test_the_list_reaches_no_terminal_raw(dead: DeadLetters) -> None:
+    obeyed = "\x1b[2J\x9b\u202e\u2028"
+    dead.add([msgspec.structs.replace(letter("a"), cluster=obeyed, reason=obeyed)])
+    ended = dead.run("deadletters")
+    assert json.loads(ended.stdout)["cluster"] == obeyed
+    assert not set(ended.stdout + ended.stderr) & set(obeyed) - set("[2J")
 
 
 def test_a_reader_that_has_enough_is_no_fault(dead: DeadLetters) -> None:

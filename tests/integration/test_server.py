@@ -130,6 +130,45 @@ async def test_anything_else_is_refused(method: str, path: str, status: int) -> 
     await serving(body)
 
 
+async def test_reasons_reach_no_terminal_raw() -> None:
+    reason = "HTTP 503 \x1b[2J\x9b\u202e\u2028"
+
+    async def body(running: Running) -> None:
+        running.health.add("sink", ready=lambda: reason)
+        running.status = lambda: {"unready": running.health.unready()}
+        ready, page = await running.get("/readyz"), await running.get("/")
+        for response in (ready, page):
+            assert response.content.isascii()
+        assert ready.json()["reasons"] == page.json()["unready"] == {"sink": reason}
+
+    await serving(body)
+
+
+HTTP_2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+H2C = (
+    b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [(H2C, b"HTTP/1.1 200 "), (HTTP_2_PREFACE, b"HTTP/1.1 4")],
+    ids=["upgrade", "prior knowledge"],
+)
+async def test_http_2_is_not_spoken(sent: bytes, answered: bytes) -> None:
+    async def body(running: Running) -> None:
+        with trio.fail_after(DEADLINE_S):
+            async with await trio.open_tcp_stream("127.0.0.1", running.port) as stream:
+                await stream.send_all(sent)
+                answer = b"".join([part async for part in stream])
+        assert answer.startswith(answered)
+        assert b" 101 " not in answer
+        assert (await running.get("/livez")).status_code == 200
+
+    await serving(body)
+
+
 async def test_a_broken_client_does_not_harm_the_others() -> None:
     async def body(running: Running) -> None:
         for data in (b"\x16\x03\x01\x00 no HTTP\r\n\r\n", b"GET / HT", b""):

@@ -408,6 +408,15 @@ async def test_a_hundred_clusters_have_metrics_of_their_own(autojump_clock: Mock
     assert len(counts) == 2 * 101
 
 
+async def test_a_clusters_name_reaches_no_terminal_raw(autojump_clock: MockClock) -> None:
+    metrics = Metrics()
+    intake, _ = make_intake(metrics=metrics)
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    await intake.forward(ledger, whole(0, of_cluster("a\x1b[2J\x9b\u202e\nb", "id")))
+    assert kinds(metrics) == {("a\\x1b[2j\\x9b\\u202e\\x0ab", "forwarded"): 1}
+    assert metrics.render().isascii()
+
+
 async def test_a_hub_event_of_a_claim_that_ended_leaves_no_heartbeat_behind(
     autojump_clock: MockClock,
 ) -> None:

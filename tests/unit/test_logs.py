@@ -226,12 +226,36 @@ class TestFormats:
         assert "\x1b[2J" not in text
         assert "\r" not in text
 
+    def test_the_console_shows_marks_of_direction_as_text(self) -> None:
+        stream = Terminal()
+        configure(LogLevel.INFO, "console", stream)
+        get_logger("x").info("a\u202eb", field="c\x9bd\u2028e", nested={"f": "g\u2066h"})
+        text = stream.getvalue()
+        assert "a\\u202eb" in text
+        assert "c\\x9bd\\u2028e" in text
+        assert "g\\u2066h" in text
+
     def test_json_is_utf8_whatever_the_locale(self) -> None:
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace")
         configure(LogLevel.INFO, "json", stream)
         get_logger("x").info("Stra\u00dfe")
         assert json.loads(raw.getvalue().decode())["msg"] == "Stra\u00dfe"
+
+
+def test_json_escapes_what_a_terminal_or_a_reader_of_lines_obeys(stream: io.StringIO) -> None:
+    obeyed = "".join(map(chr, (*range(32), *range(127, 160), 0x61C, *range(0x2028, 0x202F))))
+    obeyed += "\u200e\u200f\u2066\u2069"
+    value = f"a{obeyed}\u00e9\u4e2d\U0001f600"
+    configure(LogLevel.INFO, "json", stream)
+    for more in ({}, {"surrogate": "\udcff"}):
+        get_logger("x").info(value, field=value, **{value: 1}, **more)
+    lines = stream.getvalue()
+    assert not set(lines) & set(obeyed.replace("\n", ""))
+    for line in lines.split("\n")[:-1]:
+        known = json.loads(line)
+        assert (known["msg"], known["field"], known[value]) == (value, value, 1)
+    assert "\u4e2d" in lines, "other text stays as it is"
 
 
 class Unprintable:
