@@ -42,6 +42,7 @@ async def _run(
             print(f"listening on {falco.url}", flush=True)
             async for _ in signals:
                 break
+            await falco.stop()
             nursery.cancel_scope.cancel()
     print(json.dumps(falco.received.summary()), flush=True)
 
@@ -52,6 +53,9 @@ async def _run(
 @click.option("--path", default="/k8s-audit", show_default=True)
 @click.option("--latency-ms", default=0.0, show_default=True, help="added to every answer")
 @click.option("--count-only", is_flag=True, help="do not look at the events")
+@click.option("--queue", default=0, show_default=True, help="bodies that are answered at once: 50")
+@click.option("--events-per-s", default=0.0, show_default=True, help="at which it is emptied")
+@click.option("--journal", type=click.Path(path_type=Path), help="a line for each event out of it")
 @click.option("--script", default="", help="faults for the first requests, as '503*3 close'")
 @click.option("--stats-file", type=click.Path(path_type=Path), help="keep the counts here, as JSON")
 def main(
@@ -61,11 +65,21 @@ def main(
     path: str,
     latency_ms: float,
     count_only: bool,
+    queue: int,
+    events_per_s: float,
+    journal: Path | None,
     script: str,
     stats_file: Path | None,
 ) -> None:
     """Stand in for Falco's k8saudit webhook until SIGINT or SIGTERM."""
-    settings = Settings(path=path, latency_ms=latency_ms, count_only=count_only)
+    settings = Settings(
+        path=path,
+        latency_ms=latency_ms,
+        count_only=count_only,
+        queue_bodies=queue,
+        events_per_s=events_per_s,
+        journal=journal,
+    )
     trio.run(_run, host, port, settings, script, stats_file)
 
 

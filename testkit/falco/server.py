@@ -5,8 +5,10 @@ It obeys the contract of the k8saudit plugin (falcosecurity/plugins,
 """
 
 import trio
+import trio.testing
 
 from testkit.falco.faults import Faults
+from testkit.falco.queue import BodyQueue
 from testkit.falco.received import Received
 from testkit.falco.webhook import Settings, serve_connection
 
@@ -28,9 +30,17 @@ class Falco:
         self.url = f"http://{self._host}:{self.port}{settings.path}"
         self.received = Received(count_only=settings.count_only, keep_bytes=settings.keep_bytes)
         self.faults = Faults(latency_ms=settings.latency_ms)
+        self._queue: BodyQueue | None = None
+
+    async def stop(self) -> None:
+        """Do as Falco does on SIGTERM: answer whoever waits, drop what is queued, and `refuse`."""
+        if self._queue is not None:
+            self._queue.stop()
+            await trio.testing.wait_all_tasks_blocked()
+        await self.refuse()
 
     async def refuse(self) -> None:
-        """Cut every connection and refuse new ones, until `accept`."""
+        """Cut every connection and refuse new ones, until `accept`; what is queued is lost."""
         self._scope.cancel()
         await self._refused.wait()
 
@@ -48,8 +58,7 @@ class Falco:
         try:
             while True:
                 with self._scope:
-                    listener = trio.SocketListener(self._sock)
-                    await trio.serve_listeners(self._serve_connection, [listener])
+                    await self._live()
                 # Bound but not listening: the port stays ours, and connecting to it is refused.
                 self._sock = await _bind(self._host, self.port)
                 self._refused.set()
@@ -57,8 +66,20 @@ class Falco:
         finally:
             self._sock.close()
 
+    async def _live(self) -> None:
+        settings = self._settings
+        self._queue = None
+        listeners = [trio.SocketListener(self._sock)]
+        async with trio.open_nursery() as nursery:
+            if settings.queue_bodies:
+                self._queue = BodyQueue(
+                    settings.queue_bodies, settings.events_per_s, self.received, settings.journal
+                )
+                nursery.start_soon(self._queue.work)
+            await trio.serve_listeners(self._serve_connection, listeners)
+
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
-        await serve_connection(stream, self._settings, self.faults, self.received)
+        await serve_connection(stream, self._settings, self.faults, self.received, self._queue)
 
 
 async def serve_falco(

@@ -97,6 +97,11 @@ class ThreadedFalco:
         """Cut every connection and refuse new ones, until `accept`."""
         self._portal.call(self._falco.refuse)
 
+    def restart(self, *, kill: bool = False) -> None:
+        """End as on SIGTERM, or as on SIGKILL, and listen again; what was queued is lost."""
+        self._portal.call(self._falco.refuse if kill else self._falco.stop)
+        self.accept()
+
     def accept(self) -> None:
         """Listen again, on the same port."""
         self._portal.call(self._falco.accept)

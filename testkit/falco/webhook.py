@@ -7,11 +7,13 @@ middle of a request, answer with garbage, or never answer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from pathlib import Path
 
 import h11
 import trio
 
 from testkit.falco.faults import Fault, Faults, Kind
+from testkit.falco.queue import BodyQueue
 from testkit.falco.received import Received
 
 _RECEIVE_BYTES = 256 * 1024
@@ -32,6 +34,12 @@ class Settings:
     """Whether bytes and items are only counted, and Falco's rules not applied to each event."""
     keep_bytes: bool = False
     """Whether bodies and header fields are kept as they came."""
+    queue_bodies: int = 0
+    """Bodies that are answered before they are looked at, as Falco does (50); 0 answers later."""
+    events_per_s: float = 0.0
+    """The speed at which the queue is emptied; 0 is without a limit."""
+    journal: Path | None = None
+    """A file that gets a line for each event that was taken out of the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +60,15 @@ class _CutError(Exception):
 
 
 async def serve_connection(
-    stream: trio.SocketStream, settings: Settings, faults: Faults, received: Received
+    stream: trio.SocketStream,
+    settings: Settings,
+    faults: Faults,
+    received: Received,
+    queue: BodyQueue | None = None,
 ) -> None:
     """Serve the requests of one connection until either side ends it."""
     received.note_connection()
-    connection = _Connection(stream, settings, faults, received)
+    connection = _Connection(stream, settings, faults, received, queue)
     async with stream:
         try:
             while await connection.serve_request():
@@ -70,9 +82,15 @@ class _Connection:
     """One client: h11 on its socket."""
 
     def __init__(
-        self, stream: trio.SocketStream, settings: Settings, faults: Faults, received: Received
+        self,
+        stream: trio.SocketStream,
+        settings: Settings,
+        faults: Faults,
+        received: Received,
+        queue: BodyQueue | None,
     ) -> None:
         self._stream = stream
+        self._queue = queue
         self._settings = settings
         self._faults = faults
         self._received = received
@@ -134,7 +152,10 @@ class _Connection:
             # Before the answer is sent, so that whoever has the answer finds the events recorded;
             # what the body holds has no influence on the answer.
             names = ((name.decode(), value.decode("latin-1")) for name, value in request.headers)
-            self._received.take(body, dict(names))
+            if self._queue is None:
+                self._received.take(body, dict(names))
+            else:
+                await self._queue.take(body, dict(names))
         if self._faults.latency_ms:
             await trio.sleep(self._faults.latency_ms / 1000)
         return await self._react(fault)
@@ -175,7 +196,8 @@ class _Connection:
         return b"".join(chunks)
 
     async def _react(self, fault: Fault) -> bool:
-        answer = _Answer(fault.status, headers=fault.headers)
+        ending = self._queue is not None and self._queue.stopping
+        answer = _Answer(fault.status, headers=fault.headers, last=ending)
         match fault.kind:
             case Kind.STATUS:
                 return await self._send(answer)

@@ -200,3 +200,29 @@ def test_a_script_is_followed_in_order() -> None:
     assert (kinds[0].headers, kinds[3].seconds, kinds[3].taken) == ({"Retry-After": "2"}, 1.5, True)
     assert kinds[5] is HEALTHY
     assert not faults.pending
+
+
+def test_a_queue_is_answered_first_and_lost_with_its_falco() -> None:
+    """As measured with the real Falco: its queue, the body at the worker, and who waits."""
+    with (
+        ThreadedFalco(settings=Settings(queue_bodies=2, events_per_s=1e-6)) as falco,
+        ThreadPoolExecutor() as threads,
+    ):
+        assert [post(falco).status_code for _ in range(3)] == [200, 200, 200]
+        waiting = threads.submit(post, falco)
+        falco.wait_for(lambda: falco.received.requests == 4)
+        assert not waiting.done()
+        falco.restart()
+        assert waiting.result().status_code == 200
+        assert waiting.result().headers["Connection"] == "close"
+        assert falco.count == 0
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_what_is_out_of_the_queue_is_received(*, kill: bool) -> None:
+    with ThreadedFalco(settings=Settings(queue_bodies=50)) as falco:
+        for count in (1, 2):
+            assert post(falco).status_code == 200
+            falco.wait_for(lambda: falco.count == count)  # noqa: B023 - called before it changes
+            falco.restart(kill=kill)
+    assert falco.count == 2
