@@ -113,6 +113,8 @@ def _measure(
     process = metrics.process
     process.inflight_events.set_function(lambda: sum(each.events for each in in_flight))
     process.inflight_bytes.set_function(lambda: sum(each.bytes for each in in_flight))
+    doubts = [destination.doubt for destination in destinations]
+    metrics.doubt.events.set_function(lambda: sum(each.events for each in doubts))
     process.build_info.labels(version(), python_version(), sdk_version()).set(1)
     metrics.registry.register(LostLines(logs.lost_lines))
     metrics.registry.register(PartitionCollector(ledger, checkpointer, time.time))

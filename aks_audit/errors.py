@@ -19,6 +19,14 @@ class Retryable(Exception):  # noqa: N818 - named by the reaction, not by the fa
         """How long the other side asked us to wait, in seconds."""
 
 
+class Broken(Retryable):
+    """The other side went away: it may have lost what it took before."""
+
+
+class Silent(Retryable):
+    """The other side does not answer: it is slow, or it went away."""
+
+
 class Rejected(Exception):  # noqa: N818 - named by the reaction, not by the fault
     """The other side refuses what we sent: the same bytes will never be taken."""
 

@@ -155,6 +155,8 @@ def _sink(values: Values, ca_file: Path | None) -> SinkConfig:
         batch_max_bytes=values[variables.POST_BATCH_BYTES],
         max_event_bytes=min(values[variables.MAX_EVENT_BYTES], values[variables.POST_BATCH_BYTES]),
         keepalive=values[variables.KEEPALIVE],
+        indoubt_bodies=values[variables.INDOUBT_BODIES],
+        indoubt_s=values[variables.INDOUBT_TIME],
         rate_events_per_s=values.find(variables.RATE),
         burst=values[variables.BURST],
         ca_file=ca_file,

@@ -137,6 +137,10 @@ class SinkConfig:
     """Bytes of one event; a larger one becomes a dead letter."""
     keepalive: bool
     """Whether connections are used again."""
+    indoubt_bodies: int
+    """Later bodies after which the endpoint must have processed one; 0: nothing is in doubt."""
+    indoubt_s: float
+    """The quiet time after which it must have processed all; 0: nothing is in doubt."""
     rate_events_per_s: float | None
     """The highest lasting rate; None means unlimited."""
     burst: int

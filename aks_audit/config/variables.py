@@ -239,6 +239,22 @@ KEEPALIVE = Variable(
     "Whether connections to the endpoint are used again: true or false.",
     "true",
 )
+INDOUBT_BODIES = Variable(
+    "INDOUBTBODIES",
+    parsers.integer(0, 10_000),
+    "51",  # the queue of Falco's k8saudit plugin holds 50, and its worker has one
+    "Posts that the endpoint may hold after it has answered them, 0 to 10000: they are posted "
+    "again if it breaks. 0 believes every answer at once.",
+    "51",
+)
+INDOUBT_TIME = Variable(
+    "INDOUBTTIME",
+    parsers.duration(0, 600_000),
+    "3000",
+    "Milliseconds without a post, 0 to 600000, after which the endpoint has processed what it "
+    "took, besides a second for each 1500 events. 0 believes every answer at once.",
+    "3000",
+)
 RATE = Variable(
     "RATELIMITEREVENTSPERSECONDS",
     parsers.rate(1_000_000),

@@ -42,6 +42,8 @@ class Channel:
         self._taker = trio.lowlevel.ParkingLot()
         self._taker_needs = self._something
         self._taken_at = -math.inf
+        self.overtaken: Callable[[], bool] = lambda: False
+        """Whether something else has to be posted before what is in the queue."""
 
     def put(self, items: Sequence[Item]) -> None:
         """Put the events of one hub event in, at once: whoever has to wait for room waits before.
@@ -50,6 +52,10 @@ class Channel:
         """
         self._items.extend(items)
         self._bytes += self._in_flight.admit(items)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake a sender that waits, if there is a reason to."""
         if self._taker_needs():
             self._taker.unpark()
 
@@ -58,11 +64,16 @@ class Channel:
 
         A batch that is not full is taken `PACE_S` after the last one at the earliest: after a
         rest at once, in a steady stream that often.
+
+        Returns:
+            No event where something else has to be posted before.
         """
         async with self._turn:
             await self._wait_for(self._something)
             with trio.move_on_at(self._taken_at + PACE_S):
                 await self._wait_for(self._enough)
+            if self.overtaken():
+                return []
             self._taken_at = trio.current_time()
             return self._batch()
 
@@ -72,7 +83,7 @@ class Channel:
             await self._taker.park()
 
     def _something(self) -> bool:
-        return bool(self._items)
+        return bool(self._items) or self.overtaken()
 
     def _enough(self) -> bool:
         """Whether a batch is full, or nothing more can come before it is delivered."""
@@ -80,6 +91,7 @@ class Channel:
             len(self._items) >= self._max_events
             or self._bytes >= self._max_bytes
             or self._in_flight.full
+            or self.overtaken()
         )
 
     def _batch(self) -> list[Item]:

@@ -21,6 +21,7 @@ from ..ops.health import Heartbeat
 from ..ops.metrics import Metrics, PostMetrics
 from .channel import Channel
 from .circuit_breaker import CircuitBreaker
+from .doubt import Doubt, window
 from .inflight import InFlight
 from .ratelimit import RateLimiter, Unlimited
 from .webhook import LIST_OVERHEAD
@@ -35,6 +36,7 @@ class Destination:
     config: SinkConfig
     in_flight: InFlight
     channel: Channel
+    doubt: Doubt
     letters: Writer
     breaker: CircuitBreaker
     limiter: RateLimiter | Unlimited
@@ -66,21 +68,31 @@ def open_destinations(config: Config, store: Store, metrics: Metrics) -> dict[st
     }
 
 
+DOUBT_SHARE = 3 / 4
+"""Of what may be in flight, the part that may be in doubt: the rest is for what is being posted and
+what comes next. Bodies are smaller where they would take more: else the senders would have nothing
+to post before a quiet time has passed."""
+
+
 def open_destination(
     name: str, config: SinkConfig, in_flight: InFlight, store: Store, metrics: Metrics
 ) -> Destination:
     """One destination; does no I/O."""
     # A batch larger than a burst would wait for a time in which others could have gone.
     most = min(config.batch_max_events, config.burst) if config.rate_events_per_s else None
+    max_events, max_bytes = most or config.batch_max_events, config.batch_max_bytes
+    if bodies := window(config):
+        max_events = min(max_events, int(in_flight.max_events * DOUBT_SHARE / bodies))
+        max_bytes = min(max_bytes, int(in_flight.max_bytes * DOUBT_SHARE / bodies))
+    channel = Channel(in_flight, max_events=max(1, max_events), max_bytes=max_bytes - LIST_OVERHEAD)
+    doubt = Doubt(config, in_flight, metrics.doubt, channel.wake)
+    channel.overtaken = lambda: doubt.waiting
     return Destination(
         name=name,
         config=config,
         in_flight=in_flight,
-        channel=Channel(
-            in_flight,
-            max_events=most or config.batch_max_events,
-            max_bytes=config.batch_max_bytes - LIST_OVERHEAD,
-        ),
+        channel=channel,
+        doubt=doubt,
         letters=Writer(
             store,
             settle=partial(in_flight.settle, outcome=Outcome.DEAD_LETTERED),

@@ -2,9 +2,9 @@
 
 An event is in flight from the moment it is admitted until its outcome is known:
 while it waits in the queue, while it is being posted, while it is held because
-Falco is away, and while its dead letter is being written. When there is no room
-the intake waits, then the receiver waits, and the backlog stays where it is
-safe: in Event Hubs.
+Falco is away, while it is in doubt, and while its dead letter is being written.
+When there is no room the intake waits, then the receiver waits, and the backlog
+stays where it is safe: in Event Hubs.
 """
 
 import time
@@ -37,8 +37,8 @@ class InFlight:
     def __init__(
         self, max_bytes: int, metrics: OutcomeMetrics, max_events: int = MAX_EVENTS
     ) -> None:
-        self._max_bytes = max_bytes
-        self._max_events = max_events
+        self.max_bytes = max_bytes
+        self.max_events = max_events
         self._metrics = metrics
         self._waiting_for_room = trio.lowlevel.ParkingLot()
         self._empty = trio.Event()
@@ -49,7 +49,7 @@ class InFlight:
     @property
     def full(self) -> bool:
         """Whether `room` would wait now."""
-        return self.events >= self._max_events or self.bytes >= self._max_bytes
+        return self.events >= self.max_events or self.bytes >= self.max_bytes
 
     async def room(self) -> None:
         """Wait until there is room."""
@@ -88,6 +88,10 @@ class InFlight:
         if self.events == 0:
             self._empty.set()
 
+    def accepted(self, items: Sequence[Item]) -> None:
+        """Note that the endpoint took events, which are not yet settled."""
+        self._metrics.delay_seconds.observe(max(0.0, time.time() - items[-1].enqueued_at))
+
     def settle(self, items: Sequence[Item], outcome: Outcome) -> None:
         """Note what became of events, in the ledger and the metrics, and give their room back."""
         for ticket, settled in Counter(map(_ticket, items)).items():
@@ -100,7 +104,6 @@ class InFlight:
         metrics.by_outcome.labels(outcome).inc(len(items))
         if outcome is Outcome.DELIVERED:
             metrics.success.inc(len(items))
-            metrics.delay_seconds.observe(max(0.0, time.time() - items[-1].enqueued_at))
         elif outcome is Outcome.DEAD_LETTERED:
             # Bytes that were never read as an audit event were not counted as one either.
             metrics.errors.inc(sum(bool(item.event.audit_id) for item in items))

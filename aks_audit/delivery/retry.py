@@ -25,6 +25,10 @@ SLACK_S = 30.0
 T = TypeVar("T")
 
 
+def _never() -> bool:
+    return False
+
+
 class Retrying:
     """Posts, and posts again, as the settings of a destination say.
 
@@ -48,16 +52,21 @@ class Retrying:
         self._heartbeat = heartbeat
 
     async def post(
-        self, items: Sequence[T], attempt: Callable[[Sequence[T]], Awaitable[None]]
+        self,
+        items: Sequence[T],
+        attempt: Callable[[Sequence[T]], Awaitable[None]],
+        overtaken: Callable[[], bool] = _never,
     ) -> int:
         """Post until the endpoint takes something; returns how many items it took.
 
         That is all of them, or the first alone where the endpoint was away: each probe may be
-        taken although no answer comes, so it carries one item only.
+        taken although no answer comes, so it carries one item only. It is none where something
+        else has to be posted before.
 
         Args:
             items: What to post, at least one.
             attempt: Posts once. Raises Retryable or Rejected.
+            overtaken: Asked before each attempt whether something else goes before.
 
         Raises:
             Rejected: The endpoint refuses the payload.
@@ -68,6 +77,8 @@ class Retrying:
         while True:
             self._heartbeat.rest()  # another sender may have the turn for long
             async with breaker.turn():
+                if overtaken():
+                    return 0
                 batch = items[:1] if breaker.is_open else items
                 try:
                     await attempt(batch)

@@ -3,7 +3,7 @@
 POSTCONCURRENCY senders share one channel. A sender takes a batch, posts it, and stays
 with it until each of its events is done. What an answer means:
 
-- 2xx: delivered.
+- 2xx: delivered, as soon as it is out of doubt (`doubt`).
 - a payload fault (400, 413, 422): the batch is split in halves until the one event
   stands alone that the endpoint refuses. That event becomes a dead letter, the others
   are delivered. An endpoint that refuses an empty list as well refuses everything: then
@@ -12,28 +12,48 @@ with it until each of its events is done. What an answer means:
   POSTMAXRETRIES, POSTEXHAUSTED decides: hold, deadletter or drop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 
 import trio
 
 from ..config.settings import Exhausted
-from ..errors import Rejected, Retryable
+from ..errors import Broken, Rejected, Retryable, Silent
 from ..model import Item, Outcome
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
 from .destination import Destination
+from .doubt import CRASHES, Body
 from .retry import SLACK_S, Retrying
 from .webhook import Webhook, open_webhook
 
 log = get_logger("sink")
 
 
+LOOK_S = 0.5
+"""Between two looks at the idle connections, while something is in doubt."""
+
+
 async def run_pool(destination: Destination) -> None:
     """Send a destination's events, for ever."""
     config, metrics = destination.config, destination.metrics
-    async with open_webhook(config, metrics) as webhook, trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        senders = []
         for heartbeat in destination.heartbeats:
-            nursery.start_soon(Sender(destination, webhook, heartbeat).run)
+            webhook = await stack.enter_async_context(open_webhook(config, metrics))
+            senders.append(Sender(destination, webhook, heartbeat))
+            nursery.start_soon(senders[-1].run)
+        nursery.start_soon(end_doubt, destination, senders)
+
+
+async def end_doubt(destination: Destination, senders: Iterable["Sender"]) -> None:
+    """Let time end the doubt, as long as the endpoint keeps its connections; for ever."""
+    while True:
+        for sender in senders:
+            sender.notice()
+        look_at = destination.doubt.release_due()
+        await trio.sleep_until(min(look_at, trio.current_time() + LOOK_S))
 
 
 class Sender:
@@ -42,41 +62,92 @@ class Sender:
     def __init__(self, destination: Destination, webhook: Webhook, heartbeat: Heartbeat) -> None:
         self._destination = destination
         self._config = destination.config
+        self._doubt = destination.doubt
         self._webhook = webhook
         self._heartbeat = heartbeat
+        self._mark = self._doubt.mark()
+        """When the last POST began."""
         self._retrying = Retrying(
             destination.config, destination.breaker, destination.metrics, heartbeat
         )
 
     async def run(self) -> None:
         """Send for ever."""
-        destination = self._destination
         while True:
             self._heartbeat.rest()
-            items = await destination.channel.take()
-            destination.metrics.events.inc(len(items))
-            await destination.limiter.acquire(len(items))
-            await self.deliver(items)
+            body = await self._next()
+            await self._destination.limiter.acquire(len(body.items))
+            await self.deliver(body)
+            self._doubt.put_down(body)
 
-    async def deliver(self, items: Sequence[Item]) -> None:
-        """Stay with a batch until each event is done, or on its way to the dead letters."""
-        pending = [(items, 0)]
+    async def _next(self) -> Body:
+        """Wait for the next body: what has to be posted again goes before what is new."""
+        destination, doubt = self._destination, self._doubt
+        while True:
+            await doubt.unblocked()
+            body = doubt.take()
+            if body is not None:
+                return body
+            items = await destination.channel.take()
+            if items:
+                destination.metrics.events.inc(len(items))
+                body = doubt.fresh(items)
+                if not doubt.overtakes(body):
+                    return body
+                doubt.give_back(body)
+
+    async def deliver(self, body: Body) -> None:
+        """Stay with a body until each event is accepted, given up, or given back."""
+        pending = [(body, 0)]
         while pending:
-            batch, attempts = pending.pop()
+            body, attempts = pending.pop()
             try:
-                taken = await self._retrying.post(batch, self._post)
+                taken = await self._retrying.post(
+                    body.items, self._post, partial(self._overtaken, body)
+                )
             except Rejected as fault:
-                half = len(batch) // 2
-                if half:
-                    pending += [(batch[half:], attempts + 1), (batch[:half], attempts + 1)]
+                if len(body.items) > 1:
+                    halves = body.split(len(body.items) // 2)
+                    pending += [(half, attempts + 1) for half in reversed(halves)]
                 else:
-                    self._dead_letter(batch, "rejected", fault, attempts + 2)
+                    self._dead_letter(body.items, "rejected", fault, attempts + 2)
             except Retryable as fault:
-                self._give_up(batch, fault, attempts + self._config.max_retries + 1)
+                self._give_up(body.items, fault, attempts + self._config.max_retries + 1)
             else:
-                self._destination.in_flight.settle(batch[:taken], Outcome.DELIVERED)
-                if taken < len(batch):
-                    pending.append((batch[taken:], attempts))
+                if not taken:
+                    for each, _ in (*pending, (body, 0)):
+                        self._doubt.give_back(each)
+                    return
+                if taken < len(body.items):
+                    body, rest = body.split(taken)
+                    pending.append((rest, attempts))
+                self._doubt.accept(body, self._mark)
+
+    def _overtaken(self, body: Body) -> bool:
+        self.notice()
+        return self._doubt.overtakes(body)
+
+    def notice(self) -> None:
+        """Look whether the endpoint has closed the connection, which is idle."""
+        if self._webhook.lost():
+            reason = "it closed a connection"
+            self._set_aside(self._doubt.broke(self._mark, reason), Retryable(reason))
+
+    def _set_aside(self, items: Sequence[Item], fault: Retryable) -> None:
+        """Keep the event that breaks the endpoint as a dead letter."""
+        self._dead_letter(items, "crash", fault, CRASHES)
+
+    async def _attempt(self, events: Sequence[bytes]) -> None:
+        """Post once, and note what it says of the endpoint. Raises Retryable or Rejected."""
+        mark = self._mark = self._doubt.mark()
+        try:
+            await self._webhook.post(events)
+        except Broken as fault:
+            self._set_aside(self._doubt.broke(mark, fault.reason), fault)
+            raise
+        except Silent as fault:
+            self._set_aside(self._doubt.silent(mark, fault.reason), fault)
+            raise
 
     async def _post(self, items: Sequence[Item]) -> None:
         """Post once. Raises Retryable or Rejected."""
@@ -84,14 +155,14 @@ class Sender:
         self._destination.metrics.batch_events.observe(len(items))
         events = [item.event.raw for item in items]
         try:
-            await self._webhook.post(events)
+            await self._attempt(events)
         except Rejected as fault:
             if len(items) > 1:
                 raise
             await self._check_endpoint(fault)
             # The endpoint may have been sick only a moment ago: an event becomes a dead letter
             # only when it is refused twice, with a healthy answer in between.
-            await self._webhook.post(events)
+            await self._attempt(events)
 
     async def _check_endpoint(self, fault: Rejected) -> None:
         """Raise Retryable where the endpoint refuses not this event, but everything.
@@ -100,7 +171,7 @@ class Sender:
         (a proxy, a wrong path) refuses everything.
         """
         try:
-            await self._webhook.post([])
+            await self._attempt([])
         except Rejected as again:
             raise Retryable(
                 f"it refuses even an empty list: {again.reason}", status=again.status

@@ -141,6 +141,18 @@ class PostMetrics:
         )
 
 
+class DoubtMetrics:
+    """What the endpoint took, and may lose all the same."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = _gauge(
+            registry, "indoubt_events", "Audit events that Falco accepted and may still lose."
+        )
+        self.posted_again = _counter(
+            registry, "events_posted_again", "Audit events in doubt when the endpoint broke."
+        )
+
+
 class DeadLetterMetrics:
     """The dead letters."""
 
@@ -206,6 +218,7 @@ class Metrics:
         self.intake = IntakeMetrics(registry)
         self.outcomes = OutcomeMetrics(registry)
         self.posts = PostMetrics(registry)
+        self.doubt = DoubtMetrics(registry)
         self.dead_letters = DeadLetterMetrics(registry)
         self.checkpoints = CheckpointMetrics(registry)
         self.process = ProcessMetrics(registry)

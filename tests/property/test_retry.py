@@ -59,7 +59,9 @@ async def deliver(setup: Setup, webhook: ScriptedWebhook, count: int) -> list[fl
     items, ledger = make_items(count)
     setup.channel.put(items)
     batch = await setup.channel.take()
-    await Sender(setup.destination, webhook, Heartbeat(trio.current_time)).deliver(batch)
+    destination = setup.destination
+    body = destination.doubt.fresh(batch)
+    await Sender(destination, webhook, Heartbeat(trio.current_time)).deliver(body)
     assert ledger.done == items[-1].ticket.position
     assert setup.in_flight.events == 0
     return webhook.times

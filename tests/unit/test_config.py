@@ -57,6 +57,8 @@ def test_defaults_are_those_of_the_design() -> None:
             batch_max_bytes=8 * 1024 * 1024,
             max_event_bytes=262_144,
             keepalive=True,
+            indoubt_bodies=51,
+            indoubt_s=3,
             rate_events_per_s=None,
             burst=50,
         ),

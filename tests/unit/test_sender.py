@@ -49,7 +49,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
 
 
 async def deliver(setup: Setup, webhook: Webhook, items: Sequence[Item]) -> None:
-    await Sender(setup.destination, webhook, Heartbeat(trio.current_time)).deliver(items)
+    await Sender(setup.destination, webhook, Heartbeat(trio.current_time)).deliver(
+        setup.destination.doubt.fresh(items)
+    )
 
 
 async def healthy(_: Events) -> None:
