@@ -15,9 +15,10 @@ from typing import Any
 MAP_LARGE = b"\xd1"
 _MAPS = {0xC1: (1, 1), 0xD1: (4, 4)}
 """Bytes of the size and of the count of a map, by its constructor."""
-_DATA = 0x75
+_FIRST, _DATA = 0x70, 0x75
 _STRUCTURED = frozenset({0x76, 0x77})
-"""The codes of the sections of a body: data, sequence and value (AMQP 1.0, part 3.2)."""
+"""Codes of sections (AMQP 1.0, part 3.2): of the first one, and of those of a body, which are data,
+sequence and value. The decoder's tuple has the sections in the order of their codes."""
 _FIXED = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 """Bytes of a value of fixed width, by the upper half of its constructor."""
 _SIZED = {0xA: 1, 0xB: 4, 0xC: 1, 0xD: 4, 0xE: 1, 0xF: 4}
@@ -28,7 +29,7 @@ LEVELS_MAX = 200
 looked at, and Python takes some 1,000 calls inside one another."""
 
 Decode = Callable[[memoryview], Any]
-"""The SDK's decoder: the encoded message, or one section of it, becomes a named tuple."""
+"""The SDK's decoder: the encoded message, or one section of it, becomes a named tuple of nine."""
 
 
 def decode(payload: memoryview, decoder: Decode) -> Any:
@@ -65,19 +66,21 @@ def _check(value: Any, levels: int = 0) -> None:
 
 def _by_section(payload: memoryview, decoder: Decode, why: Exception) -> Any:
     """Decode section by section. Raises ``why`` if there are none to be found."""
-    known: dict[str, Any] = {}
+    empty = decoder(memoryview(b""))
+    fields = list(empty)
     data: list[bytes] = []
     try:
         for code, section in _sections(payload):
             if code == _DATA:
-                data += decoder(section).data
+                data += decoder(section)[_DATA - _FIRST]
             elif code in _STRUCTURED:
                 data.append(bytes(section[3:]))
             else:
-                known |= _fields(section, decoder)
+                fields[code - _FIRST] = _field(code, section, decoder)
     except (IndexError, KeyError, struct.error):
         raise why from None
-    return decoder(memoryview(b""))._replace(**known, data=data)
+    fields[_DATA - _FIRST] = data
+    return type(empty)(*fields)
 
 
 def _sections(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -89,26 +92,19 @@ def _sections(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
         start = end
 
 
-def _fields(section: memoryview, decoder: Decode) -> dict[str, Any]:
+def _field(code: int, section: memoryview, decoder: Decode) -> Any:
     """What a section says; of a map, the pairs that can be decoded."""
     try:
-        return _set(decoder(section))
+        return decoder(section)[code - _FIRST]
     except Exception:  # noqa: BLE001 - as above
-        known: dict[str, Any] = {}
+        known: dict[Any, Any] = {}
         for pair in _pairs(section[3:]):
             encoded = bytes(section[:3]) + MAP_LARGE + struct.pack(">II", 4 + len(pair), 2) + pair
             try:
-                found = _set(decoder(memoryview(encoded)))
+                known |= decoder(memoryview(encoded))[code - _FIRST]
             except Exception:  # noqa: BLE001, S112 - as above
                 continue
-            for name, value in found.items():
-                known.setdefault(name, {}).update(value)
-        return known
-
-
-def _set(message: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = message._asdict()
-    return {name: value for name, value in fields.items() if value is not None}
+        return known or None
 
 
 def _pairs(value: memoryview) -> Iterator[bytes]:

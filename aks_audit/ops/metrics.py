@@ -106,7 +106,8 @@ class OutcomeMetrics:
             "falco_aks_audit_log_events_success", "Audit events that Falco accepted."
         )
         self.errors = LegacyCounter(
-            "falco_aks_audit_log_events_errors", "Audit events given up: not accepted by Falco."
+            "falco_aks_audit_log_events_errors",
+            "Audit events and records given up: dead letters and dropped events.",
         )
         self.by_outcome = _counter(
             registry, "events_settled", "Audit events done, by outcome.", "outcome"

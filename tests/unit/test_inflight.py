@@ -130,8 +130,8 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(autojump_clock: MockCl
 
 @pytest.mark.parametrize(
     ("outcome", "success", "errors"),
-    # A sized item has no audit id: it stands for bytes that were never read as an event.
-    [(Outcome.DELIVERED, 2, 0), (Outcome.DEAD_LETTERED, 0, 0), (Outcome.DROPPED, 0, 2)],
+    # A sized item has no audit id: bytes that were never read as an event count as well.
+    [(Outcome.DELIVERED, 2, 0), (Outcome.DEAD_LETTERED, 0, 2), (Outcome.DROPPED, 0, 2)],
 )
 async def test_outcomes_are_counted(
     outcome: Outcome, success: int, errors: int, autojump_clock: MockClock
