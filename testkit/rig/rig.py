@@ -22,6 +22,7 @@ _SETTINGS = {
     "STARTPOSITION": "earliest",  # so that publishing need not wait for the first claim
     "CHECKPOINTINTERVAL": "100",
     "POSTRETRYINCREMENTALDELAY": "20",
+    "INDOUBTTIME": "300",
     "LOGFORMAT": "json",
 }
 """Where the tests differ from the defaults; a test may give each of them another value."""
