@@ -165,6 +165,16 @@ class SdkStore(AsyncCheckpointStore):
         with self._claims:
             return list(self._store.claim_ownership(wanted))
 
+    async def still_ours(self, partition: str) -> bool:
+        """Whether the store says that a partition belongs to this client. Raises Retryable."""
+        ours = self._last_claim
+        if ours is None:
+            return False
+        hub = (ours["fully_qualified_namespace"], ours["eventhub_name"], ours["consumer_group"])
+        owned = await self._call(self._store.list_ownership, *hub)
+        owner = {each["partition_id"]: each["owner_id"] for each in owned}
+        return bool(owner.get(partition) == ours["owner_id"])
+
     async def release(self) -> None:
         """Release what the SDK has left ours when it closed. Raises Retryable.
 

@@ -36,6 +36,7 @@ from .reader import EMPTY_CALLBACK_S, Reader
 from .sdk import (
     PartitionLink,
     decode_whatever_comes,
+    displaced,
     forget_delivery_tags,
     read_with,
     to_hub_event,
@@ -73,6 +74,8 @@ class Wiring(msgspec.Struct, frozen=True):
     """async (partition, position) -> ledger; on trio: make the checkpoint ours"""
     release: Callable[[PartitionLedger], Awaitable[None]]
     """async (ledger) -> None; on trio: write the last checkpoint of a claim"""
+    contested: Callable[[str], None]
+    """(partition) -> None: another program has taken a partition; on the SDK's thread"""
     suspects: set[str]
     """Partitions whose stream may be another one by now. It outlives the receiver."""
 
@@ -117,7 +120,7 @@ class Receiver:
         if self._stopped:  # before there was a loop to tell
             return
         wiring = self._wiring
-        store = SdkStore(wiring.store, wiring.portal, self._listed, self.watchdog)
+        store = self._store = SdkStore(wiring.store, wiring.portal, self._listed, self.watchdog)
         self._client = self._make_client(store)
         async with self._client as client:
             tasks = [
@@ -291,6 +294,28 @@ class Receiver:
         reason = describe(error)
         self.watchdog.failed(partition, reason)
         log.warning("receiving failed", partition=partition, reason=reason)
+        claim = _claim.get(None)
+        # An old claim of our own that is still closing is displaced by the new one.
+        if partition is not None and displaced(error) and self._claims.get(partition) is claim:
+            await self._look_for_another_program(partition)
+
+    async def _look_for_another_program(self, partition: str) -> None:
+        """Tell of a program that reads with the consumer group and does not know our store.
+
+        Our own replicas take a partition in the store first, and only then its link.
+        """
+        try:
+            if not await self._store.still_ours(partition):
+                return
+        except Retryable:
+            return  # it cannot be told, and the store's fault is told elsewhere
+        self._wiring.contested(partition)
+        if self.watchdog.contested(partition):
+            log.error(
+                "another program reads the consumer group: give each its own CONSUMERGROUP",
+                consumer_group=self._hub.consumer_group,
+                partition=partition,
+            )
 
 
 async def _release(store: SdkStore) -> None:

@@ -7,6 +7,7 @@ the SDK for that reason. Read and tried with azure-eventhub 5.15.1.
 
 import asyncio
 import importlib
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -55,6 +56,18 @@ def size_of(event: EventData) -> int:
         parts: Any = event.body
         return sum(map(len, parts))
     return len(body_of(event))
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+_STOLEN = re.compile(r"link:stolen|higher epoch|epoch receiver", re.IGNORECASE)
+"""What Event Hubs says to a reader that another one displaces, or that it refuses for another one.
+The SDK's public errors keep the text only (azure-event-hubs-python #77)."""
+
+
+def displaced(error: Exception) -> bool:
+    """Whether a partition cannot be read because another reader has it."""
+    return _STOLEN.search(str(error)) is not None
 
 
 # ---- private parts -----------------------------------------------------------------------------

@@ -183,6 +183,7 @@ class Source:
             restart=self._checkpointer.restart,
             claim=self._checkpointer.claim,
             release=self._checkpointer.release,
+            contested=lambda partition: self._metrics.contested.labels(partition).inc(),
             suspects=self._suspects,
         )
 

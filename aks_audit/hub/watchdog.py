@@ -21,6 +21,9 @@ BALANCE_LAPSE_S = 6 * BALANCE_S
 UNREAD_ROUNDS_MAX = 4
 """So many rounds of load balancing a partition may be owned without being read: it takes one to
 begin, and one more after each failure to."""
+CONTESTED_S = 60.0
+"""How long a partition counts as contested after another program has taken it: with ownership of
+its own each program takes it back in its next round of load balancing, and loses it again."""
 SPIN_S = 60.0
 SPIN_CPU = 0.9
 """A thread that uses this much of a core for this long without a single hub event spins: 32 quiet
@@ -56,6 +59,8 @@ class Watchdog:
         """Why a partition of ours cannot be opened, until it can: it calls back all the same."""
         self.stopped: dict[str, str] = {}
         """Why a partition of ours is not to be read: its checkpoint cannot be used."""
+        self.contested_at: dict[str, float] = {}
+        """When another program took a partition last that the store says is ours."""
         self.error: str | None = None
         """What went wrong last, until a round of load balancing works again."""
         self._quiet_cpu_from: float | None = None
@@ -109,6 +114,13 @@ class Watchdog:
         self.stopped[partition] = why
         self.unread.pop(partition, None)
 
+    def contested(self, partition: str) -> bool:
+        """Another program has taken a partition; returns whether that is news."""
+        now = time.monotonic()
+        before = self.contested_at.get(partition)
+        self.contested_at[partition] = now
+        return before is None or now - before > CONTESTED_S
+
     def opened(self, partition: str, error: str | None) -> None:
         """A partition was opened, or could not be."""
         if error is None:
@@ -161,4 +173,8 @@ class Watchdog:
             return f"connecting: {self.error or before or 'no answer yet'}"
         for partition, why in sorted({**self.failing, **self.unopened, **self.stopped}.items()):
             return f"partition {partition} is not read: {why}"
+        now = time.monotonic()
+        for partition, at in sorted(dict(self.contested_at).items()):
+            if now - at <= CONTESTED_S:
+                return f"another program reads the consumer group: it takes partition {partition}"
         return None

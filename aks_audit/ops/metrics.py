@@ -59,6 +59,12 @@ class ReceiverMetrics:
         self.restarts = _counter(
             registry, "receiver_restarts", "Times the Event Hubs client was rebuilt."
         )
+        self.contested = _counter(
+            registry,
+            "partitions_contested",
+            "Times that another program took a partition that the store says is ours.",
+            "partition",
+        )
 
 
 class IntakeMetrics:

@@ -55,6 +55,7 @@ class Trio:
             restart=self._restart,
             claim=self._claim,
             release=self._release,
+            contested=lambda _: None,
             suspects=set(),
         )
         self.receiver = Receiver(HUB, wiring)
