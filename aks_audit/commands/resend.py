@@ -4,9 +4,13 @@ It goes segment by segment. A segment stays as it is until all of it has been tr
 is removed, or replaced by what is left of it. So a replay may be interrupted at any moment,
 and be run twice: what was accepted but not yet removed (of one segment at most, and only
 after a kill) is sent once more, and nothing is ever lost.
+
+A dead letter is not removed while it is in doubt (`delivery.doubt`): after the last one of a
+segment, a quiet time passes first. If the endpoint breaks meanwhile, what was accepted of the
+segment is sent once more; if it does so again and again, the segment stays.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Self
@@ -22,10 +26,12 @@ from ..deadletters.letter import DeadLetter, encode
 from ..deadletters.store import Store
 from ..delivery.circuit_breaker import CircuitBreaker
 from ..delivery.destination import limiter_of, sinks
+from ..delivery.doubt import EVENTS_PER_S, window
 from ..delivery.retry import Retrying
 from ..delivery.router import Router
+from ..delivery.sender import LOOK_S
 from ..delivery.webhook import LIST_OVERHEAD, Webhook, open_webhook
-from ..errors import Fatal, Rejected, Retryable
+from ..errors import Broken, Fatal, Rejected, Retryable, Silent
 from ..model import AuditEvent
 from ..ops.health import Heartbeat
 from ..ops.metrics import PostMetrics
@@ -34,6 +40,9 @@ from .segments import Selection, Tally, read_segments
 
 UPDATE_S = 30.0
 """How long removing what was accepted may take after an interruption."""
+TRIES = 3
+"""How often what is in doubt is sent, before the replay ends: one of the dead letters may be what
+breaks the endpoint."""
 
 
 @dataclass(slots=True)
@@ -72,12 +81,12 @@ async def resend(
             name, letters = found
             matching = list(filter(wanted, letters))
             tally.add(matching)
-            accepted: set[int] = set()
             try:
-                await sender.send(matching, accepted)
+                await sender.send(matching)
             finally:
                 # Also after an interruption: what is removed is not sent a second time.
                 with trio.move_on_after(UPDATE_S, shield=True):
+                    accepted = await sender.confirmed()
                     left = [letter for letter in letters if id(letter) not in accepted]
                     await _update(limiter, store, name, left, changed=bool(accepted))
             progress()
@@ -124,6 +133,8 @@ class _Endpoint:
         )
         self._stack = AsyncExitStack()
         self._webhook: Webhook
+        self.breaks = 0
+        """How often it broke: what it took before may be lost."""
 
     async def __aenter__(self) -> Self:
         opening = open_webhook(self._config, self._metrics)
@@ -135,10 +146,23 @@ class _Endpoint:
 
     async def post(self, events: Sequence[AuditEvent]) -> None:
         """Post events that fit one body. Raises Rejected, or Fatal after the last retry."""
+        self.notice()
         try:
-            await self._retrying.post([event.raw for event in events], self._webhook.post)
+            await self._retrying.post([event.raw for event in events], self._attempt)
         except Retryable as fault:
             raise Fatal(f"the endpoint does not take events: {fault.reason}") from fault
+
+    async def _attempt(self, events: Sequence[bytes]) -> None:
+        try:
+            await self._webhook.post(events)
+        except (Broken, Silent):  # nothing else is under way that could have been answered
+            self.breaks += 1
+            raise
+
+    def notice(self) -> None:
+        """Look whether the endpoint has closed its connection, which is idle."""
+        if self._webhook.lost():
+            self.breaks += 1
 
 
 class _Resender:
@@ -158,25 +182,73 @@ class _Resender:
         self._tally = tally
         self._progress = progress
         self._limiter = limiter_of(config.sink)
+        self._doubt = bool(window(config.sink))
+        self._in_doubt: list[DeadLetter] = []
+        self._lost: list[DeadLetter] = []
+        """Accepted, but the endpoint broke soon after."""
+        self._breaks = 0
+        self._quiet_at = 0.0
 
-    async def send(self, letters: Iterable[DeadLetter], accepted: set[int]) -> None:
-        """Send dead letters; adds the ids of those that are done. Raises Fatal."""
+    async def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Send dead letters until none is in doubt. Raises Fatal."""
+        self._in_doubt, self._lost = [], []
+        for _ in range(TRIES):
+            for letter in letters:
+                await self._send(letter)
+            await self._quiet()
+            if not self._lost:
+                return
+            letters, self._lost = self._lost, []
+        raise Fatal("the endpoint broke each time after it took dead letters: they stay")
+
+    async def confirmed(self) -> set[int]:
+        """Wait for the end of the doubt; returns the ids of what the endpoint has processed."""
+        await self._quiet()
+        return set(map(id, self._in_doubt))
+
+    async def _send(self, letter: DeadLetter) -> None:
         limit = self._sink.max_event_bytes
-        for letter in letters:
-            events = readable(letter)
-            if not events or max(len(each.raw) for each in events) > limit:
-                self._tally.unreadable += 1
-                continue
-            if self._annotate:
-                events = [name_cluster(each, limit) for each in events]
-            try:
-                await self._send_events(events)
-            except Rejected:
-                self._tally.refused += 1
-            else:
-                accepted.add(id(letter))
-                self._tally.accepted += 1
-            self._progress()
+        events = readable(letter)
+        if not events or max(len(each.raw) for each in events) > limit:
+            self._tally.unreadable += 1
+            return
+        if self._annotate:
+            events = [name_cluster(each, limit) for each in events]
+        try:
+            await self._send_events(events)
+        except Rejected:
+            self._tally.refused += 1
+        else:
+            self._take_back()  # before its own doubt begins
+            self._in_doubt.append(letter)
+            self._tally.accepted += 1
+            self._quiet_at = trio.current_time() + self._sink.indoubt_s
+            self._notice()
+        self._progress()
+
+    def _notice(self) -> None:
+        for endpoint in self._endpoints.values():
+            endpoint.notice()
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Have what was accepted before an endpoint broke sent again."""
+        breaks = sum(endpoint.breaks for endpoint in self._endpoints.values())
+        if breaks != self._breaks and self._doubt:
+            self._lost += self._in_doubt
+            self._tally.accepted -= len(self._in_doubt)
+            self._in_doubt = []
+        self._breaks = breaks
+
+    async def _quiet(self) -> None:
+        """Wait until the endpoint must have processed what is in doubt."""
+        self._notice()
+        if not self._in_doubt or not self._doubt:
+            return
+        quiet_at = self._quiet_at + len(self._in_doubt) / EVENTS_PER_S
+        while (left_s := quiet_at - trio.current_time()) > 0:
+            await trio.sleep(min(left_s, LOOK_S))
+            self._notice()
 
     async def _send_events(self, events: Sequence[AuditEvent]) -> None:
         """Send events where they belong. Raises Rejected or Fatal."""

@@ -19,7 +19,7 @@ from aks_audit.config.load import load
 from aks_audit.deadletters import letter as deadletter
 from aks_audit.deadletters.letter import DeadLetter
 from aks_audit.deadletters.store import open_store
-from testkit.falco import ThreadedFalco
+from testkit.falco import Settings, ThreadedFalco
 from testkit.rig import Store, eventually
 from tests.helpers import audit_event, envelope, record
 
@@ -89,6 +89,7 @@ def open_dead(store: Store, falco: ThreadedFalco) -> DeadLetters:
         "WEBSINKURL": falco.url,
         "POSTMAXRETRIES": "2",
         "POSTRETRYINCREMENTALDELAY": "5",
+        "INDOUBTTIME": "300",
     }
     return DeadLetters(environment, falco)
 
@@ -271,16 +272,47 @@ def test_an_endpoint_that_goes_down_midway_repeats_nothing(
 ) -> None:
     dead = stored_dead
     dead.add(letters("a", 20))
-    falco.faults.script("200*7 503*forever")
+    falco.faults.script("200*7 500*forever")
     ended = dead.run("replay")
     assert ended.returncode == 1
-    assert "HTTP 503" in ended.stderr
+    assert "HTTP 500" in ended.stderr
     assert ended.stdout.startswith("7 of 20 dead letters accepted and removed, 13 left")
     assert len(dead.ids()) == 13
     falco.faults.clear()
     assert dead.run("replay").returncode == 0
     assert falco.received.duplicates == 0
     assert falco.received.unique == 20
+
+
+def test_an_endpoint_that_breaks_may_have_lost_what_it_took(
+    stored_dead: DeadLetters, falco: ThreadedFalco
+) -> None:
+    dead = stored_dead
+    dead.add(letters("a", 20))
+    falco.faults.script("200*7 503*forever")
+    ended = dead.run("replay")
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("0 of 20 dead letters accepted and removed, 20 left")
+    assert len(dead.ids()) == 20
+    falco.faults.clear()
+    assert dead.run("replay").returncode == 0
+    assert falco.received.duplicates == 7
+    assert falco.received.unique == 20
+
+
+def test_what_an_endpoint_loses_with_its_queue_is_sent_again(sqlite: Store) -> None:
+    """All 20 are in its queue when it ends."""
+    settings = Settings(queue_bodies=50, events_per_s=5)
+    with ThreadedFalco(settings=settings) as falco:
+        dead = open_dead(sqlite, falco)
+        dead.add(letters("a", 20))
+        with dead.start("replay", INDOUBTTIME="6000") as process:
+            falco.wait_for(lambda: falco.received.requests == 20)
+            falco.restart()
+            process.communicate(timeout=180)
+        assert process.returncode == 0
+        assert falco.received.unique == 20
+        assert dead.ids() == []
 
 
 def test_what_is_refused_or_too_large_stays(dead: DeadLetters, falco: ThreadedFalco) -> None:
