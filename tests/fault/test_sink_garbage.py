@@ -27,7 +27,8 @@ BROKEN_BODIES = (
 def test_a_broken_body_behind_a_good_head_repeats_nothing(rig: Rig, balance: Balance) -> None:
     for answer in BROKEN_BODIES:
         rig.falco.faults.garbage(3, data=answer, taken=True)
-    with rig.forwarder(POSTBATCHMAXEVENTS="5") as forwarder:
+    # The endpoint closes its connections as well, which makes doubtful what it accepted before.
+    with rig.forwarder(POSTBATCHMAXEVENTS="5", INDOUBTBODIES="0") as forwarder:
         rig.publish(audit_bodies("broken", 40, records=3, partitions=4))
         balance.wait()
         assert not rig.falco.faults.pending

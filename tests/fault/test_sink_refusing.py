@@ -8,7 +8,7 @@ from tests.fault.balance import Balance
 def test_a_moment_without_a_listener_costs_nothing(rig: Rig, balance: Balance) -> None:
     with rig.forwarder(POSTMAXRETRIES="1000") as forwarder:
         rig.publish(audit_bodies("before", 8, partitions=4))
-        rig.account.wait()
+        rig.wait_for_checkpoints()  # nothing is in doubt
         with rig.falco.refusing():
             rig.publish(audit_bodies("refused", 40, records=5, partitions=4))
             forwarder.wait_for_log("POST failed")
@@ -23,7 +23,7 @@ def test_the_first_probe_after_a_long_outage_resumes_delivery(rig: Rig, balance:
     settings = {"POSTMAXRETRIES": "1", "POSTRETRYINCREMENTALDELAY": "2000"}
     with rig.forwarder(**settings) as forwarder:
         rig.publish(audit_bodies("before", 8, partitions=4))
-        rig.account.wait()
+        rig.wait_for_checkpoints()  # nothing is in doubt
         with rig.falco.refusing():
             rig.publish(audit_bodies("during", 400, records=5, partitions=4))
             forwarder.wait_until_unready("sink", "ConnectError")

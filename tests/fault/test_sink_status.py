@@ -19,6 +19,7 @@ def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, balance: 
             rig.falco.faults.clear()
             rig.account.wait()
             forwarder.wait_until_ready()
+            rig.wait_for_checkpoints()  # else what is in doubt at the next 503 would come again
         balance.wait()
         posts = forwarder.metrics().by("aks_audit_log_posts_total", "status")
         assert posts.keys() == {"200", *map(str, STATUSES)}
@@ -28,7 +29,9 @@ def test_one_fault_after_the_other_is_held_and_costs_nothing(rig: Rig, balance: 
 
 def test_faults_that_come_and_go_cost_nothing(rig: Rig, balance: Balance) -> None:
     rig.falco.faults.script("500*2 200 503 429 200*3 404*3 200 401*2 500 200*2 503*4")
-    with rig.forwarder(POSTMAXRETRIES="2", POSTBATCHMAXEVENTS="7") as forwarder:
+    # A 503 makes doubtful what was accepted before: that costs duplicates, and has its own tests.
+    settings = {"POSTMAXRETRIES": "2", "POSTBATCHMAXEVENTS": "7", "INDOUBTBODIES": "0"}
+    with rig.forwarder(**settings) as forwarder:
         rig.publish(audit_bodies("flapping", 100, records=3, partitions=4))
         balance.wait()
         assert not rig.falco.faults.pending
