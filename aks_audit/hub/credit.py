@@ -101,7 +101,8 @@ class Share:
         """
         if 2 * self._credit > self._granted:
             return self._credit
-        self._adapt(now - self._granted_at)
+        if self._granted:
+            self._adapt(now - self._granted_at)
         self._granted_at = now
         within = self._credit + self._pool.free_bytes() // self._size_bytes
         fair = self._pool.fair_bytes() // self._size_bytes

@@ -28,7 +28,7 @@ log = get_logger("receiver")
 
 PEEK_S = 30.0
 """How long a look at one event may take."""
-LOOKS_AT_ONCE = 8
+LOOKS_AT_ONCE = 32
 """Partitions that are asked for their state at the same time: each look is a connection."""
 
 CreateCheckpoint = Callable[[str, Position], Awaitable[Position]]
