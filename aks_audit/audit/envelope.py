@@ -134,14 +134,14 @@ def log_lines(body: bytes) -> Iterable[LogLine]:
         records = _envelope.decode(body).records
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_by_record(body)
-    return [
+    return (
         LogLine(
             record.properties.log.encode(),
             _origin(record.category, record.resource_id),
             record.time,
         )
         for record in records
-    ]
+    )
 
 
 def _read_by_record(body: bytes) -> Iterator[LogLine]:

@@ -17,6 +17,7 @@ CLUSTERS_MAX = 100
 """Clusters that have metrics of their own; further ones share the label "other"."""
 
 _cluster = attrgetter("event.cluster")
+_reason = attrgetter("reason")
 
 
 class Arrivals:
@@ -56,8 +57,8 @@ class Arrivals:
 
     def skipped(self, prepared: Prepared) -> None:
         """Records of a hub event are not forwarded."""
-        for skip in (*prepared.ignored, *prepared.faults):
-            self._metrics.skipped.labels(skip.reason).inc()
+        for reason, count in Counter(map(_reason, [*prepared.ignored, *prepared.faults])).items():
+            self._metrics.skipped.labels(reason).inc(count)
         for event in prepared.filtered:
             self._metrics.filtered.inc()
             self._count(event, "filtered")

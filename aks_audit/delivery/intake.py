@@ -10,10 +10,12 @@ merges what is done, so its memory is bounded by what is in flight.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import trio
 
 from ..audit.event import summarise
+from ..audit.steps import Steps
 from ..checkpoints.ledger import Entry, PartitionLedger
 from ..config.routes import DEFAULT
 from ..config.settings import EventsConfig
@@ -25,6 +27,8 @@ from .arrivals import Arrivals
 from .dedup import Window, key_of
 from .destination import Destination
 from .prepare import Preparation, Prepared
+
+T = TypeVar("T")
 
 log = get_logger("intake")
 
@@ -71,7 +75,7 @@ class Intake:
             return
         self.heartbeat.expect(within_s=STEP_S)
         self._arrivals.received(event)
-        prepared = self._preparation.prepare(event)
+        prepared = await _in_turns(self._preparation.prepare(event))
         for name in prepared.needed:
             self.heartbeat.rest()
             await self._destinations[name].in_flight.room()
@@ -126,6 +130,17 @@ class Intake:
             item = Item(kept, entry, event.enqueued_at)
             destination.in_flight.admit([item])
             destination.letters.put(item, fault.reason, fault.detail)
+
+
+async def _in_turns(steps: Steps[T]) -> T:
+    """Do the steps; between two of them all other tasks have their turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await trio.lowlevel.checkpoint()
 
 
 def _log(items: Sequence[Item]) -> None:

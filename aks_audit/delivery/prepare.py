@@ -7,11 +7,13 @@ channels in one step.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 
 import msgspec
 
 from ..audit.annotate import name_cluster
-from ..audit.unpack import unpack
+from ..audit.steps import Steps, each_in_steps
+from ..audit.unpack import unpack_in_steps
 from ..config.routes import DEFAULT
 from ..config.settings import EventsConfig
 from ..model import FAULTS, AuditEvent, HubEvent, Skip, Skipped
@@ -54,13 +56,15 @@ class Preparation:
         self._router = Router(config.routes)
         self._max_event_bytes = max_event_bytes
 
-    def prepare(self, event: HubEvent) -> Prepared:
-        """Take a hub event apart. Never raises: what cannot be read is among the faults."""
+    def prepare(self, event: HubEvent) -> Steps[Prepared]:
+        """Take a hub event apart, in steps. Never raises: what cannot be read is a fault."""
         config, limit = self._config, self._max_event_bytes
         received = datetime.fromtimestamp(event.enqueued_at, UTC).isoformat()
-        events, skipped = unpack(event.body, received=received, salvage_cut=config.salvage)
+        events, skipped = yield from unpack_in_steps(
+            event.body, received=received, salvage_cut=config.salvage
+        )
         if config.annotate_cluster:
-            events = [name_cluster(each, limit) for each in events]
+            events = yield from each_in_steps(lambda each: name_cluster(each, limit), events)
         # Mending makes an event three times as long at most (U+FFFD for each byte), and salvage
         # adds two times and a mark: of most bodies no event need be measured.
         if 4 * len(event.body) > limit and any(len(each.raw) > limit for each in events):
@@ -68,10 +72,9 @@ class Preparation:
             events = [each for each in events if len(each.raw) <= limit]
         filtered: list[AuditEvent] = []
         if config.filters is not None:
-            kept: list[AuditEvent] = []
-            for each in events:
-                (filtered if config.filters.drops(each) else kept).append(each)
-            events = kept
+            dropped = yield from each_in_steps(config.filters.drops, events)
+            filtered = list(compress(events, dropped))
+            events = [each for each, drop in zip(events, dropped, strict=True) if not drop]
         return Prepared(
             by_route=self._router.sort(events),
             filtered=filtered,

@@ -417,6 +417,30 @@ async def test_a_clusters_name_reaches_no_terminal_raw(autojump_clock: MockClock
     assert metrics.render().isascii()
 
 
+async def test_a_body_of_very_many_broken_lines_lets_others_have_their_turn(
+    autojump_clock: MockClock,
+) -> None:
+    body = b"\n".join([b'{"kind":"Event"'] * 65_536)
+    intake, setups = make_intake()
+    ledger = Ledger().claim("0", START_OF_STREAM)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await intake.forward(ledger, HubEvent("0", Position(0, "0"), 0.0, body))
+        nursery.cancel_scope.cancel()
+    assert turns > 50
+    (letter,) = setups["default"].letters.letters
+    assert (letter.reason, letter.body) == ("broken-body", body)
+    assert ledger.done == Position(0, "0")
+
+
 async def test_a_hub_event_of_a_claim_that_ended_leaves_no_heartbeat_behind(
     autojump_clock: MockClock,
 ) -> None:

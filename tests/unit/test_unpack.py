@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aks_audit.audit.unpack import RECORDS_MAX, unpack
+from aks_audit.audit.unpack import FAULTS_MAX, RECORDS_MAX, unpack, unpack_in_steps
 from aks_audit.model import FAULTS, AuditEvent, Skip
 from testkit.falco.rules import Dropped, apply_rules
 from tests.corpus import documents
@@ -383,3 +383,41 @@ def test_a_body_of_more_records_than_azure_sends_is_kept_whole(form: bytes) -> N
     assert events == []
     assert len(skipped) == RECORDS_MAX + 1
     assert (skipped[-1].reason, skipped[-1].raw) == (Skip.BROKEN_BODY, body)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["lines", "a body that is cut as well"])
+def test_a_body_that_is_mostly_broken_is_kept_once_and_whole(*, cut: bool) -> None:
+    broken = b'{"kind":"Event","auditID":"x"'
+    if cut:
+        records = b",".join([b'{"properties":{"log":"%s"}}' % broken.replace(b'"', b'\\"')] * 500)
+        body = b'{"records":[' + record_of("whole") + b"," + records
+    else:
+        body = b"\n".join([record_of("whole"), *[broken] * 500])
+    events, skipped = unpack(body)
+    assert [event.audit_id for event in events] == ["whole"]
+    (skip,) = skipped
+    assert (skip.reason, skip.raw) == (Skip.BROKEN_BODY, body)
+    assert "records cannot be read" in skip.detail
+
+
+def record_of(audit_id: str) -> bytes:
+    return json.dumps(record(audit_event(audit_id).decode())).encode()
+
+
+@pytest.mark.parametrize(("faults", "others"), [(FAULTS_MAX, 0), (FAULTS_MAX + 20, 2000)])
+def test_few_faults_are_kept_one_by_one(faults: int, others: int) -> None:
+    """Few by number, or few of many."""
+    lines = [record("{" + f'"auditID":"{number}"') for number in range(faults)]
+    events, skipped = unpack(envelope(*lines, *[record("klog")] * others))
+    assert not events
+    kept = [skip.raw for skip in skipped if skip.raw]
+    assert kept == [b'{"auditID":"%d"' % number for number in range(faults)]
+
+
+def test_a_large_body_takes_many_steps_and_a_usual_one_is_one() -> None:
+    def steps(body: bytes) -> int:
+        return sum(1 for _ in unpack_in_steps(body, received="", salvage_cut=True))
+
+    assert steps(b"\n".join([b'{"kind":"Event"'] * RECORDS_MAX)) > 50
+    assert steps(envelope(*[record("klog")] * RECORDS_MAX)) > 50
+    assert steps(envelope(*[record(audit_event().decode())] * 100)) == 0
