@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import trio
 from azure.core.exceptions import AzureError
+from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import ContainerClient
 
 from .config.authorities import bundle
@@ -31,12 +32,35 @@ TIMEOUTS: dict[str, Any] = {
 STORE_ERRORS = (AzureError, sqlite3.Error, OSError)
 """What the stores raise when they fail."""
 
+REQUEST_ID = "x-ms-request-id"
+"""Blob Storage puts this header on each of its answers
+(https://learn.microsoft.com/rest/api/storageservices/common-rest-api-request-and-response-headers).
+"""
+SERVER_ERRORS = 500
+"""From this status on an answer is an error, whoever gives it."""
+
 T = TypeVar("T")
+
+
+def believe_only_blob_storage(response: PipelineResponse[Any, Any]) -> None:
+    """Raise AzureError for an answer that Blob Storage has not given.
+
+    A proxy or a captive portal answers 200 with a page of its own, and the client takes that for
+    what it asked for: a checkpoint that is written, a container without dead letters. A 404 or a
+    412 of theirs says nothing of the blob either.
+    """
+    answer = response.http_response
+    if answer.status_code < SERVER_ERRORS and REQUEST_ID not in answer.headers:
+        kind = answer.headers.get("Content-Type", "no content type")
+        raise AzureError(
+            f"the answer {answer.status_code} ({kind}) is not Blob Storage's:"
+            " is a proxy in between?"
+        )
 
 
 def open_container(location: BlobLocation) -> ContainerClient:
     """Make the client of a container; does no I/O."""
-    options = dict(TIMEOUTS)
+    options = {**TIMEOUTS, "raw_response_hook": believe_only_blob_storage}
     if location.ca_file is not None:
         options["connection_verify"] = bundle(location.ca_file)
     return ContainerClient.from_connection_string(
