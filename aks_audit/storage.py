@@ -29,6 +29,10 @@ TIMEOUTS: dict[str, Any] = {
     "read_timeout": 5,
 }
 
+CALL_S = 30.0
+"""How long a call may take, its wait for a thread included, before it is given up. `TIMEOUTS` end
+a request to Blob Storage before that; nothing ends one to a disk that does not answer."""
+
 STORE_ERRORS = (AzureError, sqlite3.Error, OSError)
 """What the stores raise when they fail."""
 
@@ -68,12 +72,32 @@ def open_container(location: BlobLocation) -> ContainerClient:
     )
 
 
-async def call(limiter: trio.CapacityLimiter, function: Callable[..., T], *args: Any) -> T:
-    """Call a store on a worker thread. Raises Retryable when the store fails."""
+async def call(
+    limiter: trio.CapacityLimiter,
+    function: Callable[..., T],
+    *args: Any,
+    within_s: float = CALL_S,
+) -> T:
+    """Call a store on a worker thread. Raises Retryable when the store fails, or is silent.
+
+    A call that is given up goes on, on its thread, and keeps its place with the limiter until it
+    ends: so no more threads hang than the limiter has places. What it does later harms nothing.
+    A checkpoint is fenced and does not go back, an ownership is fenced by its ETag, and a dead
+    letter is written again under the same name, with the same content.
+
+    Args:
+        limiter: Bounds the threads; it has to outlive the calls, and whoever makes them.
+        function: Blocks.
+        args: For the function.
+        within_s: Seconds until the call is given up.
+    """
+    work = partial(function, *args)
     try:
-        return await trio.to_thread.run_sync(partial(function, *args), limiter=limiter)
+        with trio.move_on_after(within_s):
+            return await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
     except STORE_ERRORS as error:
         raise Retryable(explain(error)) from error
+    raise Retryable(f"the store has given no answer in {within_s:g} s")
 
 
 def explain(error: BaseException) -> str:

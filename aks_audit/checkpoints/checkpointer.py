@@ -7,6 +7,8 @@ duplicates, never events.
 
 import time
 import uuid
+from collections import deque
+from contextlib import suppress
 
 import trio
 
@@ -16,15 +18,22 @@ from ..model import Position
 from ..ops.health import Heartbeat
 from ..ops.logs import get_logger
 from ..ops.metrics import CheckpointMetrics
-from ..storage import call
+from ..storage import CALL_S, call
 from .ledger import Ledger, PartitionLedger
 from .record import Unusable
 from .store import Fenced, FencedWrites, Key
 
 log = get_logger("checkpoint")
 
-WRITE_S = 60.0
-"""How long writing all partitions' checkpoints may take before the writer counts as stalled."""
+WRITERS = 4
+"""So many checkpoints are written at a time."""
+
+STALLED_S = 2 * CALL_S
+"""How long one write may take before the writer counts as stalled: never because of the store, to
+which calls are given up before that."""
+
+FLUSH_S = 60.0
+"""How long one round of writing may take; what it does not come to is the first of the next."""
 
 LOOK_S = 30.0
 """Between two looks whether the store still has the checkpoints of what is read: one call each. A
@@ -52,8 +61,10 @@ class Checkpointer:
         self._hub = hub
         self._ledger = ledger
         self._metrics = metrics
-        self._limiter = trio.CapacityLimiter(4)
+        self._limiter = trio.CapacityLimiter(WRITERS)
         self._writers: dict[str, str] = {}
+        self._hanging: set[str] = set()
+        """Partitions whose checkpoint is being written; the threads add and remove them."""
         self.heartbeat = Heartbeat(trio.current_time)
         self.written_at: dict[str, float] = {}
         """By partition, when its checkpoint was last written: Unix time in seconds."""
@@ -72,13 +83,16 @@ class Checkpointer:
         """Write what is new, every so often, for ever."""
         look_at = trio.current_time() + LOOK_S
         while True:
-            self.heartbeat.expect(within_s=interval_s + WRITE_S)
+            self.heartbeat.expect(within_s=interval_s + STALLED_S)
             await trio.sleep(interval_s)
-            await self.flush()
+            with trio.move_on_after(FLUSH_S):
+                # The others hang since an earlier round, and would hang once more.
+                await self._write(set(self._hanging))
             if trio.current_time() >= look_at:
                 look_at = trio.current_time() + LOOK_S
-                self.heartbeat.expect(within_s=WRITE_S)
-                await self.restore()
+                self.heartbeat.expect(within_s=FLUSH_S + STALLED_S)
+                with trio.move_on_after(FLUSH_S):
+                    await self.restore()
 
     async def create(self, partition: str, position: Position) -> Position:
         """Write the checkpoint of a partition that has none.
@@ -157,9 +171,8 @@ class Checkpointer:
             for ledger in self._ledger.partitions():
                 standing = found.get(ledger.partition)
                 if not isinstance(standing, Position):
-                    await self._write_again(ledger, standing)
-        except Fenced:
-            return  # another instance has claimed the partition meanwhile
+                    with suppress(Fenced):  # another instance has claimed the partition meanwhile
+                        await self._write_again(ledger, standing)
         except Retryable as fault:
             log.warning("the checkpoints cannot be looked at", reason=fault.reason)
 
@@ -182,9 +195,25 @@ class Checkpointer:
 
     async def flush(self) -> None:
         """Write all that is new; what the store does not take stays to be written."""
+        await self._write(set())
+
+    async def _write(self, without: set[str]) -> None:
+        """Write all that is new, the longest unwritten first, without some partitions."""
+        now = time.time()
+        dirty = self._ledger.dirty()
+        for ledger in dirty:
+            self.unwritten_since.setdefault(ledger.partition, now)
+        dirty.sort(key=lambda ledger: self.unwritten_since[ledger.partition])
+        waiting = deque(ledger for ledger in dirty if ledger.partition not in without)
+
+        async def write() -> None:
+            while waiting:
+                self.heartbeat.expect(within_s=STALLED_S)
+                await self.flush_partition(waiting.popleft())
+
         async with trio.open_nursery() as nursery:
-            for ledger in self._ledger.dirty():
-                nursery.start_soon(self.flush_partition, ledger)
+            for _ in range(WRITERS):
+                nursery.start_soon(write)
 
     async def flush_partition(self, ledger: PartitionLedger) -> None:
         """Write one partition's checkpoint, if there is anything new to say."""
@@ -194,7 +223,7 @@ class Checkpointer:
         since = self.unwritten_since.setdefault(partition, time.time())
         key, writer = self._key(partition), self._writers[partition]
         try:
-            await call(self._limiter, self._store.advance, key, writer, position)
+            await call(self._limiter, self._advance, key, writer, position)
         except Fenced:
             log.info(
                 "another instance owns the partition, its checkpoint stays", partition=partition
@@ -215,6 +244,14 @@ class Checkpointer:
             ledger.wrote(position)
             self.written_at[partition] = time.time()
             self._count("written", partition)
+
+    def _advance(self, key: Key, writer: str, position: Position) -> None:
+        """On a worker thread: move a checkpoint on, and note for how long that takes."""
+        self._hanging.add(key[3])
+        try:
+            self._store.advance(key, writer, position)
+        finally:
+            self._hanging.discard(key[3])
 
     def _count(self, result: str, partition: str) -> None:
         self._metrics.writes.labels(result).inc()

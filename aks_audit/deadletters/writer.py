@@ -32,7 +32,9 @@ logging them would hold up everything else for many seconds. Each is in the stor
 BACKOFF_MIN_S = 1.0
 BACKOFF_MAX_S = 30.0
 WRITE_S = 60.0
-"""How long one write may take before the writer counts as stalled."""
+"""How long one write may take before it is given up, and tried again."""
+STALLED_S = 2 * WRITE_S
+"""How long a step may take before the writer counts as stalled."""
 
 Settle = Callable[[Sequence[Item]], None]
 """Settles the events whose dead letters the store has confirmed."""
@@ -109,13 +111,14 @@ class Writer:
         name, data = segment_name(letters[0].dead_at), encode(letters)
         pause_s = BACKOFF_MIN_S
         while True:
-            self.heartbeat.expect(within_s=WRITE_S)
+            self.heartbeat.expect(within_s=STALLED_S)
             try:
-                await call(self._limiter, self._store.write, name, data)
+                write = self._store.write
+                await call(self._limiter, write, name, data, within_s=WRITE_S)
             except Retryable as fault:
                 self._wrong = fault.reason
                 log.warning("dead letters not written, trying again", reason=fault.reason)
-                self.heartbeat.expect(within_s=pause_s + WRITE_S)
+                self.heartbeat.expect(within_s=pause_s + STALLED_S)
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACKOFF_MAX_S)
             else:

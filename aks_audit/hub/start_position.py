@@ -18,6 +18,7 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from ..checkpoints.record import Found, Unusable
+from ..checkpoints.store import Fenced
 from ..config.settings import HubConfig, StartAt, StreamReset
 from ..errors import Retryable, describe
 from ..model import Position
@@ -140,12 +141,14 @@ class StartPositions:
             async with self._looking:
                 state = await self.state(client, partition)
                 event = await self._event_at(stored, state, partition)
-        except (Retryable, EventHubError) as error:
+            why = difference(stored, state, event)
+            if why is not None:
+                await self._begin_anew(partition, stored, state, why)
+        except (Retryable, EventHubError, Fenced) as error:
             self._stop(partition, f"its stream cannot be looked into: {describe(error)}")
             return
         self._suspects.discard(partition)
         self.asked.add(partition)
-        why = difference(stored, state, event)
         if why is None:
             # What an earlier version, or another SDK, did not note is noted at the claim.
             known = event or stored
@@ -155,8 +158,6 @@ class StartPositions:
                 known.enqueued_ms,
                 state.hub_created_ms,
             )
-        else:
-            await self._begin_anew(partition, stored, state, why)
 
     async def state(self, client: EventHubConsumerClient, partition: str) -> State:
         """Ask the hub about a partition. Raises what the SDK raises."""

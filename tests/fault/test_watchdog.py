@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from aks_audit.checkpoints.checkpointer import Checkpointer
+from aks_audit.checkpoints.checkpointer import WRITERS, Checkpointer
 from aks_audit.checkpoints.ledger import Ledger
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.checkpoints.store import Key
@@ -237,33 +237,76 @@ async def test_a_stalled_sender_is_named(autojump_clock: MockClock) -> None:
 
 
 class HungStore(SqliteStore):
-    """One whose file is on a disk that does not answer."""
+    """One whose file is on a disk that does not answer, until it is let go."""
 
     def __init__(self) -> None:
         super().__init__(Path("/nowhere/c.sqlite"))
         self.released = threading.Event()
+        self.waiting = self.most_waiting = 0
+        self.written: set[str] = set()
+        self._lock = threading.Lock()
 
     def fence(self, _: Key, __: str) -> Position:
         return START_OF_STREAM
 
-    def advance(self, _: Key, __: str, ___: Position) -> None:
+    def advance(self, key: Key, _: str, __: Position) -> None:
+        with self._lock:
+            self.waiting += 1
+            self.most_waiting = max(self.waiting, self.most_waiting)
         self.released.wait(60)
+        with self._lock:
+            self.waiting -= 1
+            self.written.add(key[3])
 
 
-async def test_a_stalled_checkpoint_writer_is_named(fast_clock: MockClock) -> None:
+@pytest.mark.parametrize("partitions", [1, 32, 100])
+async def test_a_store_that_hangs_never_fails_liveness(
+    partitions: int,
+    monkeypatch: pytest.MonkeyPatch,
+    fast_clock: MockClock,
+) -> None:
+    capture(monkeypatch, "aks_audit.checkpoints.checkpointer.log")
     store, ledger = HungStore(), Ledger()
     writer = Checkpointer(store, load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
     health = Health()
     health.add("checkpoints", live=writer.heartbeat.overdue)
-    claimed = await writer.claim("0")
-    claimed.open(HubEvent("0", Position(0, "0"), 0.0, b""), 0)
+    for number in range(partitions):
+        claimed = await writer.claim(str(number))
+        claimed.open(HubEvent(str(number), Position(0, "0"), 0.0, b""), 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run, 5.0)
-        while not (wrong := health.stalled()):  # noqa: ASYNC110 - as a probe does it
+        for _ in range(300):
             await trio.sleep(1)
+            assert not health.stalled()
+        assert len(writer.unwritten_since) == partitions
+        assert store.waiting == store.most_waiting == min(WRITERS, partitions), "bounded"
+        # What comes back late is taken as it is, and the others follow.
         store.released.set()
+        while ledger.dirty():  # noqa: ASYNC110 - the writer tells nobody
+            await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    assert set(wrong) == {"checkpoints"}
+    assert len(store.written) == partitions
+    assert not writer.unwritten_since
+
+
+async def test_the_longest_unwritten_checkpoint_is_the_first_to_be_written() -> None:
+    order: list[str] = []
+
+    class Noting(HungStore):
+        def advance(self, key: Key, _: str, __: Position) -> None:
+            with self._lock:
+                order.append(key[3])
+
+    ledger = Ledger()
+    writer = Checkpointer(Noting(), load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
+    for number in range(3 * WRITERS):
+        claimed = await writer.claim(str(number))
+        claimed.open(HubEvent(str(number), Position(0, "0"), 0.0, b""), 0)
+        writer.unwritten_since[str(number)] = 1000.0 - number
+    await writer.flush()
+    ranks = [3 * WRITERS - 1 - int(partition) for partition in order]
+    # Other writers may have taken theirs, and not come as far.
+    assert all(rank < place + WRITERS for place, rank in enumerate(ranks))
 
 
 HANGS = """

@@ -83,7 +83,7 @@ async def beside_the_writer(
 ) -> Letters:
     """Run a body beside the writer."""
 
-    async def call(_: object, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(__: object, function: Callable[..., Any], *args: Any, **_: float) -> Any:
         await trio.lowlevel.checkpoint()
         return function(*args)
 
