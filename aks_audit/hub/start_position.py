@@ -147,6 +147,8 @@ class StartPositions:
         except (Retryable, EventHubError, Fenced) as error:
             self._stop(partition, f"its stream cannot be looked into: {describe(error)}")
             return
+        if partition in self.stopped:
+            return
         self._suspects.discard(partition)
         self.asked.add(partition)
         if why is None:
