@@ -80,7 +80,8 @@ class BlobStore(BlobCheckpointStore, Store):
 
     def create(self, key: Key, position: Position, writer: str = "") -> Position:
         """See `FencedWrites.create`. A checkpoint of aks-audit-log-go is taken over."""
-        position = self._left_behind(key) or position
+        if not writer:  # whoever reads the partition knows better
+            position = self._left_behind(key) or position
         try:
             self._make(key, writer, position)
         except ResourceExistsError:

@@ -7,8 +7,7 @@ duplicates, never events.
 
 import time
 import uuid
-from collections import deque
-from contextlib import suppress
+from collections import Counter, deque
 
 import trio
 
@@ -63,6 +62,8 @@ class Checkpointer:
         self._metrics = metrics
         self._limiter = trio.CapacityLimiter(WRITERS)
         self._writers: dict[str, str] = {}
+        self._reading: Counter[str] = Counter()
+        """Claims that have begun and not ended, by partition."""
         self._hanging: set[str] = set()
         """Partitions whose checkpoint is being written; the threads add and remove them."""
         self.heartbeat = Heartbeat(trio.current_time)
@@ -137,19 +138,34 @@ class Checkpointer:
             key = self._key(partition)
             await call(self._limiter, self._store.replace, key, writer, position)
         ledger = self._ledger.claim(partition, position)
+        self._reading[partition] += 1
         if not ledger.dirty:  # it was written, and only the answer was lost
             self.unwritten_since.pop(partition, None)
         return ledger
 
-    async def restart(self, partition: str, position: Position) -> None:
+    async def restart(self, partition: str, stored: Position, position: Position | None) -> None:
         """Begin a partition anew: its stream is not the one that the checkpoint was made for.
 
-        What is in flight of the old stream settles, but moves no checkpoint. Raises Retryable.
+        What is in flight of the old stream settles, but moves no checkpoint.
+
+        Args:
+            partition: Its id.
+            stored: The checkpoint that was found to be of another stream.
+            position: Where to begin; None leaves the checkpoint as it is.
+
+        Raises:
+            Retryable: The store fails, or another instance has moved the checkpoint meanwhile.
         """
+        writer = ""
+        if position is not None:
+            standing, writer = await self._fence(partition)
+            if standing.sequence_number != stored.sequence_number:
+                raise Retryable(f"the checkpoint of partition {partition} has moved meanwhile")
         old = self._ledger.get(partition)
         if old is not None:
             self._ledger.forget(partition, old)
-        _, writer = await self._fence(partition)
+        if position is None:
+            return
         await call(self._limiter, self._store.replace, self._key(partition), writer, position)
         self._count("written", partition)
         self._metrics.stream_resets.labels(partition).inc()
@@ -166,30 +182,44 @@ class Checkpointer:
 
         Raises nothing: while the store fails, the next look does it.
         """
+        claims = [
+            (ledger, self._writers[ledger.partition])
+            for ledger in self._ledger.partitions()
+            if self._reading[ledger.partition]
+        ]
         try:
             found = await call(self._limiter, self._store.found, self._key("")[:3])
-            for ledger in self._ledger.partitions():
-                standing = found.get(ledger.partition)
-                if not isinstance(standing, Position):
-                    with suppress(Fenced):  # another instance has claimed the partition meanwhile
-                        await self._write_again(ledger, standing)
         except Retryable as fault:
             log.warning("the checkpoints cannot be looked at", reason=fault.reason)
-
-    async def _write_again(self, ledger: PartitionLedger, damage: Unusable | None) -> None:
-        partition, position = ledger.partition, ledger.done
-        if damage is None:
-            log.warning("a checkpoint has vanished, writing it again", partition=partition)
-            await self.create(partition, position)
             return
+        for ledger, writer in claims:
+            standing = found.get(ledger.partition)
+            current = self._writers[ledger.partition] == writer and not ledger.cut_off
+            if current and not isinstance(standing, Position):
+                await self._write_again(ledger, writer, standing)
+
+    async def _write_again(
+        self, ledger: PartitionLedger, writer: str, damage: Unusable | None
+    ) -> None:
+        partition, key = ledger.partition, self._key(ledger.partition)
         log.warning(
-            "a checkpoint was damaged, writing it again", partition=partition, reason=damage.reason
+            "a checkpoint has vanished or was damaged, writing it again",
+            partition=partition,
+            reason=None if damage is None else damage.reason,
         )
-        key, writer = self._key(partition), self._writers[partition]
-        await call(self._limiter, self._store.replace, key, writer, position)
+        try:
+            if damage is None:
+                await call(self._limiter, self._store.create, key, ledger.done, writer)
+            else:
+                await call(self._limiter, self._store.replace, key, writer, ledger.done)
+        except Fenced:
+            return  # another claim has begun meanwhile
+        except Retryable as fault:
+            log.warning("it cannot be written again", partition=partition, reason=fault.reason)
 
     async def release(self, ledger: PartitionLedger) -> None:
         """Write the last checkpoint of a claim that ends."""
+        self._reading[ledger.partition] -= 1
         if self._ledger.get(ledger.partition) is ledger:
             await self.flush_partition(ledger)
 

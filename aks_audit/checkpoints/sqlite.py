@@ -30,15 +30,22 @@ _SPELT = """
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
     AND consumer_group = ? COLLATE NOCASE AND partition = ? ORDER BY sequence_number LIMIT 1
 """
+_OTHERS = """
+    DELETE FROM checkpoint
+    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE AND partition = ?
+    AND (namespace, hub, consumer_group) <> (?, ?, ?)
+"""
+"""Deletes what else there is of a partition, at a claim: one spelling goes on."""
 _OWNER = """
     SELECT * FROM ownership
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE AND partition = ?
+    AND consumer_group = ? COLLATE NOCASE AND partition = ? ORDER BY modified DESC LIMIT 1
 """
 _OWNERS = """
     SELECT * FROM ownership
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE
+    AND consumer_group = ? COLLATE NOCASE ORDER BY modified
 """
 
 # The table `stream` stands beside 1.0's own, so that 1.0 can still read its file. What it says
@@ -200,6 +207,7 @@ class SqliteStore(Store):
         with self._transaction() as connection:
             key = self._spelt(connection, key)
             position = usable(self._read(connection, key)[0])
+            connection.execute(_OTHERS, (*key, *key[:3]))
             connection.execute(
                 "UPDATE checkpoint SET writer = ?"
                 " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",

@@ -99,7 +99,7 @@ class FencedWrites(Protocol):
 
         Raises:
             Fenced: Another writer has claimed the partition since.
-            AzureError, sqlite3.Error, OSError: The store fails, or has lost the checkpoint.
+            AzureError, sqlite3.Error, OSError: The store fails.
         """
 
 

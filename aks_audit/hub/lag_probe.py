@@ -63,6 +63,8 @@ class LagProbe:
         partition = next(iter(self._lacking), None) or (self._turn.pop() if self._turn else None)
         if partition is None:
             return
+        # Before the question: what comes meanwhile may be newer than the answer.
+        then = self.received.get(partition, -1)
         properties = await client.get_partition_properties(partition)
         received = self.received.get(partition)
         before = self._lacking.pop(partition, None)
@@ -70,9 +72,9 @@ class LagProbe:
         if received is None or partition in self._watchdog.blocked:
             return
         last: int = properties["last_enqueued_sequence_number"]
-        if last < received:
+        if last < then:
             self._suspects.add(partition)
-            raise Retryable(f"partition {partition} ends at {last}, and {received} was received")
+            raise Retryable(f"partition {partition} ends at {last}, and {then} was received")
         if received < last:
             if before == received:
                 raise Retryable(f"partition {partition} has events and does not bring them")

@@ -262,7 +262,7 @@ class Receiver:
             return
         partition = events[0].partition
         state = await self._starts.state(self._client, partition)
-        if state.oldest <= gap:
+        if state.oldest <= gap + 1:
             raise AnotherStream(
                 f"the stream of partition {partition}: what follows {gap} did not come, and the hub"
                 f" has all from {state.oldest} on"
@@ -293,6 +293,8 @@ class Receiver:
         partition = None if context is None else context.partition_id
         reason = describe(error)
         self.watchdog.failed(partition, reason)
+        if partition is not None and refused(str(error)):
+            self._wiring.suspects.add(partition)
         log.warning("receiving failed", partition=partition, reason=reason)
         claim = _claim.get(None)
         # An old claim of our own that is still closing is displaced by the new one.

@@ -34,8 +34,12 @@ LOOKS_AT_ONCE = 32
 
 CreateCheckpoint = Callable[[str, Position], Awaitable[Position]]
 """async (partition, position) -> position: write a first checkpoint; returns the one that stands"""
-Restart = Callable[[str, Position], Awaitable[None]]
-"""async (partition, position) -> None: have a partition begin anew at a position"""
+Restart = Callable[[str, Position, Position | None], Awaitable[None]]
+"""async (partition, checkpoint, position) -> None: have a partition begin anew at a position; None
+forgets what is done of it, and leaves its checkpoint"""
+LISTING_S = 25.0
+"""How long partitions are looked into at a time, within a round of load balancing. The others are
+not read before the next time; what was looked into is noted in the checkpoint."""
 
 
 class StartPositions:
@@ -116,7 +120,12 @@ class StartPositions:
                 self._known[partition] = checkpoint
         await self._write_first_checkpoints(client, partitions - found.keys(), found.keys())
         doubtful = [each for each in ours & self._known.keys() if self._doubtful(each)]
-        await asyncio.gather(*(self._look_into(client, each) for each in doubtful))
+        if doubtful:
+            hub = await client.get_eventhub_properties()
+            if milliseconds(hub["created_at"]) != self.hub_created_ms:
+                raise Retryable("the hub was created anew")  # the lag probe ends this client
+        until = asyncio.get_running_loop().time() + LISTING_S
+        await asyncio.gather(*(self._look_into(client, each, until) for each in doubtful))
         for partition, position in self._known.items():
             begun = position.sequence_number >= 0
             self.positions[partition] = position.sequence_number if begun else position.offset
@@ -131,7 +140,9 @@ class StartPositions:
     def _stop(self, partition: str, why: str) -> None:
         self.stopped[partition] = why
 
-    async def _look_into(self, client: EventHubConsumerClient, partition: str) -> None:
+    async def _look_into(
+        self, client: EventHubConsumerClient, partition: str, until: float
+    ) -> None:
         """Ask the hub whether a partition's stream is that of its checkpoint.
 
         A fault of one partition stops this one only: it is looked into again at the next claim.
@@ -139,6 +150,9 @@ class StartPositions:
         stored = self._known[partition]
         try:
             async with self._looking:
+                if asyncio.get_running_loop().time() > until:
+                    self._stop(partition, "its stream is looked into soon")
+                    return
                 state = await self.state(client, partition)
                 event = await self._event_at(stored, state, partition)
             why = difference(stored, state, event)
@@ -171,13 +185,16 @@ class StartPositions:
         number = stored.sequence_number
         if not state.oldest <= number <= state.last.sequence_number:
             return None
-        event = await _peek(self._make_client(), partition, number)
+        # With the level of our own readers, which displaces one that an earlier client left behind.
+        event = await _peek(self._make_client(), partition, number, owner_level=0)
         found = position_of(event, state.hub_created_ms)
         return found if found.sequence_number == number else None
 
     async def _begin_anew(self, partition: str, stored: Position, state: State, why: str) -> None:
         reset = self._hub.stream_reset
         if reset is StreamReset.STOP:
+            await self._restart(partition, stored, None)
+            del self._known[partition]  # so that a checkpoint that is deleted stays so
             self._stop(
                 partition,
                 f"its stream is not the one of the checkpoint at {stored.sequence_number}: {why};"
@@ -195,7 +212,7 @@ class StartPositions:
             last=state.last.sequence_number,
             goes_on_behind=position.sequence_number,
         )
-        await self._restart(partition, position)
+        await self._restart(partition, stored, position)
         self._known[partition] = position
 
     async def _write_first_checkpoints(
@@ -205,11 +222,13 @@ class StartPositions:
 
         The last partition is written first. So a partition without a checkpoint, of a group
         that has one for a lower partition, is new, or was never read by whoever wrote the
-        others: nothing of it may be passed over.
+        others: nothing of it may be passed over. And where one that we know has none any more, the
+        store was wiped: all go on where they were known to be, or begin at the oldest event.
         """
+        wiped = bool(missing & self._known.keys())
         partitions = sorted(missing, key=_number, reverse=True)
         positions = await asyncio.gather(
-            *(self._first(client, partition, there) for partition in partitions)
+            *(self._first(client, partition, there, wiped=wiped) for partition in partitions)
         )
         for partition, position in zip(partitions, positions, strict=True):
             try:
@@ -219,9 +238,11 @@ class StartPositions:
                 self._stop(partition, fault.reason)
 
     async def _first(
-        self, client: EventHubConsumerClient, partition: str, there: Iterable[str]
+        self, client: EventHubConsumerClient, partition: str, there: Iterable[str], *, wiped: bool
     ) -> Position:
-        late = any(_number(each) < _number(partition) for each in there)
+        if partition in self._known:
+            return self._known[partition]
+        late = wiped or any(_number(each) < _number(partition) for each in there)
         async with self._looking:
             return await self._resolve(client, partition, from_oldest=late)
 
@@ -257,7 +278,10 @@ def _number(partition: str) -> tuple[int, str]:
 
 
 async def _peek(
-    client: EventHubConsumerClient, partition: str, position: datetime | int
+    client: EventHubConsumerClient,
+    partition: str,
+    position: datetime | int,
+    owner_level: int | None = None,
 ) -> EventData:
     """The first event at or after a position.
 
@@ -277,6 +301,7 @@ async def _peek(
                 starting_position=position,
                 starting_position_inclusive=True,
                 prefetch=1,
+                owner_level=owner_level,
             )
         )
         try:

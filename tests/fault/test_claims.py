@@ -64,8 +64,8 @@ class Trio:
     async def _start(self, _: str, __: Position) -> Position:
         return self.stored
 
-    async def _restart(self, _: str, position: Position) -> None:
-        self.stored = position
+    async def _restart(self, _: str, __: Position, position: Position | None) -> None:
+        self.stored = position or self.stored
 
     async def _claim(self, partition: str, _: Position) -> PartitionLedger:
         return self.ledger.claim(partition, self.stored)
