@@ -58,8 +58,8 @@ class Watchdog:
         self.unopened: dict[str, str] = {}
         """Why a partition of ours cannot be opened, until it can: it calls back all the same."""
         self.stopped: dict[str, str] = {}
-        """Why a partition of ours is not to be read: its checkpoint cannot be used, or its stream is
-        not known to be the one of the checkpoint."""
+        """Why a partition of ours is not to be read: its checkpoint cannot be used, or may be of
+        another stream."""
         self.contested_at: dict[str, float] = {}
         """When another program took a partition last that the store says is ours."""
         self.error: str | None = None
