@@ -11,6 +11,7 @@ from typing import Any
 
 from ..model import Position
 from ..ops.logs import get_logger
+from .owners import Owners
 from .record import Found, Unusable, read, usable
 from .store import Fenced, Key, Scope, Store
 
@@ -90,6 +91,7 @@ class SqliteStore(Store):
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._owners = Owners(file.with_name(f"{file.name}.owners"))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -129,7 +131,8 @@ class SqliteStore(Store):
                 "eventhub_name": row["hub"],
                 "consumer_group": row["consumer_group"],
                 "partition_id": row["partition"],
-                "owner_id": row["owner"],
+                # One that is gone owns nothing: its partitions are free at once.
+                "owner_id": "" if self._owners.gone(row["owner"]) else row["owner"],
                 "etag": row["etag"],
                 # Where the clock was put back, nobody is to wait until it is there again.
                 "last_modified_time": row["modified"] if row["modified"] <= latest else 0.0,
@@ -141,6 +144,9 @@ class SqliteStore(Store):
         self, ownership_list: Iterable[dict[str, Any]], **_: Any
     ) -> Iterable[dict[str, Any]]:
         """Claim partitions; returns the claims that nobody else was quicker with."""
+        ownership_list = list(ownership_list)
+        for owner in {ownership["owner_id"] for ownership in ownership_list}:
+            self._owners.hold(owner)
         with self._transaction() as connection:
             return [
                 claimed
