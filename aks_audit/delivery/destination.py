@@ -60,7 +60,7 @@ def sinks(config: Config) -> dict[str, SinkConfig]:
 def open_destinations(config: Config, store: Store, metrics: Metrics) -> dict[str, Destination]:
     """The destinations by name of their route."""
     known = sinks(config)
-    # Half of the bytes in flight are the SDK's, for what it prefetches.
+    # The other half is for what comes from Event Hubs and is not yet here.
     share = config.inflight_max_bytes // 2 // len(known)
     return {
         name: open_destination(name, each, InFlight(share, metrics.outcomes), store, metrics)

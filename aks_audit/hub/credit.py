@@ -4,6 +4,12 @@ AMQP's credit counts messages, and memory counts bytes. And where the traffic is
 partitions one may have all of it. So the bytes are one pool. A quiet partition holds credit for one
 message, which costs it a round trip when traffic begins. A busy one doubles its window for as long
 as it uses it up, and gets what the others leave.
+
+The pool counts messages that may still come at the size of those that came before. If all of them
+measured 1 MB at once, up to `CREDIT_MAX` for each busy partition, they would wait in the sockets:
+the process reads no more of a partition than one batch (`CreditPool.batch_bytes`, or one message)
+before it is handed over. With 32 partitions and INFLIGHTMAXBYTES at 64 MiB that is 1 MB of each,
+which the SDK and we hold a copy of, and some 128 KB in asyncio's buffer.
 """
 
 TYPICAL_BYTES = 256 * 1024

@@ -37,11 +37,10 @@ class LagProbe:
     async def run(self, client: EventHubConsumerClient) -> None:
         """Ask the hub, every so often, whether all is as the client believes. Raises Retryable.
 
-        Nothing else tells. The SDK listens for ever to a peer that went silent. To a peer that
-        is gone it connects anew without a pause, at the cost of a core
-        (`aio/_transport/_pyamqp_transport_async.py`, ``_receive_task``). In both cases it calls
-        back that there are no events. It never sees a hub's new partitions. And links that just
-        stop bringing events are a known problem (azure-sdk-for-python #42332, #30931).
+        Nothing else tells. `Reader` listens for ever to a peer that went silent, and tries for
+        ever to connect to one that is gone. In both cases it calls back that there are no events.
+        The SDK never sees a hub's new partitions. And links that just stop bringing events are a
+        known problem (azure-sdk-for-python #42332, #30931).
         """
         while True:
             await asyncio.sleep(PROBE_S)

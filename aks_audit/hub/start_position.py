@@ -30,7 +30,9 @@ log = get_logger("receiver")
 PEEK_S = 30.0
 """How long a look at one event may take."""
 LOOKS_AT_ONCE = 32
-"""Partitions that are asked for their state at the same time: each look is a connection."""
+"""Partitions that are asked for their state at the same time. Each look is a connection. It
+takes some 0.6 s, most of it in pauses of the SDK: with 8 at a time, the looks at 256 partitions
+took three quarters of the start (measured)."""
 
 CreateCheckpoint = Callable[[str, Position], Awaitable[Position]]
 """async (partition, position) -> position: write a first checkpoint; returns the one that stands"""
@@ -227,15 +229,24 @@ class StartPositions:
         """
         wiped = bool(missing & self._known.keys())
         partitions = sorted(missing, key=_number, reverse=True)
-        positions = await asyncio.gather(
-            *(self._first(client, partition, there, wiped=wiped) for partition in partitions)
-        )
-        for partition, position in zip(partitions, positions, strict=True):
-            try:
-                # Another replica may have been quicker: what it wrote stands, for us as well.
-                self._known[partition] = await self._create(partition, position)
-            except Unusable as fault:
-                self._stop(partition, fault.reason)
+        looks = [
+            asyncio.create_task(self._first(client, partition, there, wiped=wiped))
+            for partition in partitions
+        ]
+        try:
+            for partition, look in zip(partitions, looks, strict=True):
+                await self._write_first(partition, await look)
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+
+    async def _write_first(self, partition: str, position: Position) -> None:
+        try:
+            # Another replica may have been quicker: what it wrote stands, for us as well.
+            self._known[partition] = await self._create(partition, position)
+        except Unusable as fault:
+            self._stop(partition, fault.reason)
 
     async def _first(
         self, client: EventHubConsumerClient, partition: str, there: Iterable[str], *, wiped: bool

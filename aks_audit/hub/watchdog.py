@@ -26,8 +26,8 @@ CONTESTED_S = 60.0
 its own each program takes it back in its next round of load balancing, and loses it again."""
 SPIN_S = 60.0
 SPIN_CPU = 0.9
-"""A thread that uses this much of a core for this long without a single hub event spins: 32 quiet
-partitions wake 40 times a second each, for 4 % of a core in all (measured)."""
+"""A thread that uses this much of a core for this long without a single hub event spins: 256 quiet
+partitions wake once a second each, for 4 % of a core in all (measured)."""
 
 
 class Watchdog:

@@ -9,8 +9,9 @@ from bench.hub import Load
 from bench.rig import Program, open_forwarder, open_hub, open_sink, until, used_by
 from bench.rows import MB
 
-PREFETCH = 28
-"""Of the loop that only receives: as much as the forwarder uses for each of 4 partitions."""
+PREFETCH = 220
+"""Of the loop that only receives: as much credit as the forwarder gives to each of 4 partitions
+that are all busy with such hub events."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def _rest_and_stream(load: Load, rest_s: float) -> Iterator[Row]:
 
 
 def rest(running: Forwarder, seconds: float) -> float:
-    """Let it rest for so many seconds; returns the percentage of a core that it used."""
+    """Return the CPU that a forwarder uses from now on, in per cent of a core."""
     cpu, start = running.cpu_s(), time.monotonic()
     time.sleep(seconds)
     return (running.cpu_s() - cpu) / (time.monotonic() - start) * 100
