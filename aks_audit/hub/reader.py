@@ -21,6 +21,9 @@ OPENING_PAUSE_S = 1.0
 """Between two attempts to open a partition."""
 EMPTY_CALLBACK_S = QUIET_S
 """Without events the callback is called after this long: the partition's heartbeat."""
+CANCEL_S = 0.1
+CANCELS_MAX = 10
+"""An opening that is given up is cancelled so often, with so many seconds in between."""
 RETRIES_MAX = 3
 """Links that may fail one after another, having been open, until the claim is given up; the SDK's
 own number."""
@@ -98,12 +101,11 @@ class Reader:
                 if not opening.done():
                     await self._link.call_back([])
         finally:
-            opening.cancel()  # of no effect where it is done
-            await asyncio.wait({opening}, timeout=OPENING_PAUSE_S)
+            await _cancelled(opening)
+        if not opening.done() or opening.cancelled():
+            return TimeoutError(f"not open within {OPENING_S:g} s")
         try:
             opening.result()
-        except asyncio.CancelledError:
-            return TimeoutError(f"not open within {OPENING_S:g} s")
         except Exception as error:  # noqa: BLE001 - as the SDK: each is sorted by `_mend`
             return error
         self._observer(self._link.partition, None)
@@ -161,3 +163,16 @@ class Reader:
         self._failures += 1
         if self._link.is_final(fault) or self._failures > RETRIES_MAX:
             raise failure
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, but not for ever.
+
+    In Python 3.11 `asyncio.wait_for`, on which the SDK waits for each frame, may swallow a
+    cancellation that comes together with the frame.
+    """
+    for _ in range(CANCELS_MAX):
+        if task.done():
+            return
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_S)
