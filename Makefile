@@ -47,8 +47,8 @@ coverage: setup azurite javascript ## lines and branches of aks_audit/ that no t
 	@status=0; $(BIN)/coverage run -m pytest -p tests.measured -n $(WORKERS) --dist worksteal $(TESTS) || status=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
-soak: setup azurite ## all faults at random for MINUTES=5, from SEED=; nothing may be lost
-	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+soak: setup azurite ## all faults at random for MINUTES=5, from SEED=, on STORE=blob or sqlite; nothing may be lost
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
 
 fuzz: $(FUZZ)/.installed ## fuzz the unpacking with atheris, for SECONDS=60
 	PYTHONPATH=.:$(FUZZ) $(BIN)/python tests/fuzz_unpack.py $(FUZZ)/corpus \

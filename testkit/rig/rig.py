@@ -1,6 +1,5 @@
 """Emulator, Falco's stand-in and a checkpoint store, wired for any number of forwarders."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -97,14 +96,20 @@ class Rig:
         self.store.release_owners(self.namespace, HUB, GROUP)
 
     def behind_checkpoints(self) -> int:
-        """Count the audit events in hub events that no checkpoint covers, of those published."""
+        """Count the audit events in hub events that no checkpoint covers, of those in the hub.
+
+        They are the newest ones of each partition: a hub that was replaced numbers anew.
+        """
         checkpoints = self.checkpoints()
-        numbers: Counter[int] = Counter()
+        uncovered = {
+            partition: last - checkpoints.get(partition, -1)
+            for partition, last in self.last_sequence_numbers().items()
+        }
         behind = 0
-        for each in self.published:
-            if numbers[each.partition] > checkpoints.get(str(each.partition), -1):
+        for each in reversed(self.published):
+            if uncovered[str(each.partition)] > 0:
+                uncovered[str(each.partition)] -= 1
                 behind += len(each.audit)
-            numbers[each.partition] += 1
         return behind
 
     def last_sequence_numbers(self) -> dict[str, int]:

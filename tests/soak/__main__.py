@@ -1,8 +1,9 @@
 """Breaks everything for some minutes; then nothing may be lost.
 
 Two forwarder processes share the partitions; Event Hubs, Falco, the store and the processes break
-at random, from a seed, under constant traffic with poison, malformed and oversized events. Then all
-heals, and what was published is compared with what was delivered or dead-lettered.
+at random, from a seed, under constant traffic with poison, malformed and oversized events. Hubs are
+replaced and checkpoints deleted as well. Then all heals, and what was published is compared with
+what was delivered or dead-lettered.
 """
 
 import random
@@ -19,15 +20,15 @@ from pathlib import Path
 
 import click
 
+from aks_audit.deadletters.letter import DeadLetter
 from emulator import Broker, ThreadedEmulator
-from testkit.falco import Settings, ThreadedFalco
-from testkit.rig import HUB, Azurite, Rig, Store, blob_store, sqlite_store
-from testkit.rig.azurite import run_azurite
-from testkit.rig.proxy import Proxy
+from testkit.falco import Key, Settings, ThreadedFalco
+from testkit.rig import HUB, Rig
 from tests.fault.balance import Balance
 from tests.soak import trouble
 from tests.soak.fleet import MIB, Fleet, Life
-from tests.soak.traffic import POISON, Mix
+from tests.soak.stores import Breakable, open_store
+from tests.soak.traffic import POISON, STAGE, Mix
 
 PARTITIONS = 8
 RATE_PER_S = 20
@@ -40,10 +41,14 @@ SETTINGS = {
     "POSTMAXRETRIES": "2",
     "POSTRETRYINCREMENTALDELAY": "200",
     "SHUTDOWNGRACE": "3000",
+    "INDOUBTTIME": "3000",
     "INFLIGHTMAXBYTES": "16MiB",
     "POSTBATCHMAXBYTES": "4MiB",
     "LOGLEVEL": "warn",
 }
+FALCO = Settings(queue_bodies=50, events_per_s=1655)
+"""The queue of Falco's plugin, and how fast Falco took events out of it with the plugin's defaults:
+with a restart, what was answered and is still queued is lost."""
 RSS_MARGIN = 1.25, 24 * MIB
 """Memory does not grow: the last third of a process's life uses at most this much more than the
 first, as a factor and in bytes, because what is held while Falco is away varies."""
@@ -55,24 +60,23 @@ DESCRIPTORS_MARGIN = 3 * PARTITIONS
 class Soak:
     """Everything that runs, and what was found."""
 
-    def __init__(self, rig: Rig, fleet: Fleet, proxy: Proxy | None, seed: int) -> None:
+    def __init__(self, rig: Rig, fleet: Fleet, store: Breakable, seed: int) -> None:
         self.rig = rig
         self.fleet = fleet
         self.seed = seed
         self.mix = Mix(random.Random(f"{seed} traffic"), PARTITIONS)
         self.malformed: set[str] = set()
         self.made: Counter[str] = Counter()
-        self.balance = Balance(rig, lambda _name, _value: None)
+        self.balance = Balance(rig, lambda _name, _value: None, **store.around)
         self._over = threading.Event()
-        self._published = threading.Event()
+        self._publishing = threading.Lock()
         self._began = time.monotonic()
         self._groups = {
             "falco": trouble.falco_faults(rig.falco),
-            "hub": trouble.hub_faults(rig.emulator),
+            "hub": trouble.hub_faults(rig.emulator, self._drained),
             "process": trouble.process_faults(fleet),
+            "store": store.faults(rig, random.Random(f"{seed} partitions")),
         }
-        if proxy is not None:
-            self._groups["store"] = trouble.store_faults(proxy)
 
     def run(self, minutes: float) -> None:
         """Break things for that many minutes, end all faults, wait until all is checkpointed."""
@@ -107,9 +111,27 @@ class Soak:
         for each in self.mix:
             if self._over.wait(1 / RATE_PER_S):
                 return
-            if each.malformed:
-                self.malformed.add(each.malformed)
-            self.rig.publish([each])
+            with self._publishing:
+                if each.malformed:
+                    self.malformed.add(each.malformed)
+                self.rig.publish([each])
+
+    @contextmanager
+    def _drained(self) -> Iterator[None]:
+        """Publish nothing during a with block, which begins when all is delivered."""
+        with self._publishing:
+            while any(self._missing(self.balance.letters())):
+                if self._over.wait(1):
+                    raise trouble.NotNowError
+            self.tell("all is delivered")
+            yield
+
+    def _missing(self, letters: list[DeadLetter]) -> tuple[set[Key], set[str]]:
+        """Return the events and malformed bodies that are neither delivered nor dead letters."""
+        kept = {(each.audit_id, STAGE) for each in letters if each.audit_id}
+        raw = b"\n".join(each.body for each in letters if not each.audit_id)
+        found = {match.decode() for match in re.findall(rb"malformed-\d+", raw)}
+        return self.rig.account.lost - kept, self.malformed - found
 
     def _look(self, done: threading.Event) -> None:
         looks = 0
@@ -146,23 +168,19 @@ class Soak:
     def report(self) -> int:
         """Print the account of everything; returns how much of it was lost."""
         account, letters = self.rig.account, self.balance.letters()
-        kept = {(each.audit_id, "ResponseComplete") for each in letters if each.audit_id}
-        raw = b"\n".join(each.body for each in letters if not each.audit_id)
-        lost = account.lost - kept
-        vanished = self.malformed - {match.decode() for match in re.findall(rb"malformed-\d+", raw)}
+        lost, vanished = self._missing(letters)
+        dead = len(account.lost - lost)
         delivered = len(account.published) - len(account.lost)
         rows: dict[str, object] = {
             "hub events published": len(self.rig.published),
             "audit events published": len(account.published),
             "  delivered": delivered,
-            "  dead-lettered": len(account.lost & kept),
+            "  dead-lettered": dead,
             "malformed bodies published": len(self.malformed),
             "  dead-lettered ": len(self.malformed) - len(vanished),
             "hub events without an event, skipped": self.mix.skipped,
             "delivered more than once": account.duplicates,
-            "dead-lettered and delivered, or twice": len(letters)
-            - len(self.malformed)
-            - len(account.lost & kept),
+            "dead-lettered and delivered, or twice": len(letters) - len(self.malformed) - dead,
             "processes started": self.fleet.starts,
             "  ended by themselves": len(self.fleet.ended_by_themselves),
             "faults": sum(self.made.values()),
@@ -210,33 +228,22 @@ def growth(life: Life) -> Iterator[str]:
         yield f"the descriptors of process {life.forwarder.pid} grew"
 
 
-@contextmanager
-def open_store(directory: Path) -> Iterator[tuple[Store, Proxy | None]]:
-    """Give Azurite behind a proxy where it is installed, else a SQLite file."""
-    why = Azurite.missing()
-    if why is not None:
-        print(f"on a SQLite file: {why}")  # noqa: T201
-        yield sqlite_store(directory), None
-        return
-    with run_azurite(directory) as azurite, Proxy(azurite.port) as proxy:
-        yield blob_store(Azurite(proxy.port).connection_string), proxy
-
-
 @click.command()
 @click.option("--minutes", default=5.0, show_default=True, help="How long things go wrong.")
 @click.option("--seed", type=int, help="Of the random mix; one is chosen and printed otherwise.")
-def main(minutes: float, seed: int | None) -> None:
+@click.option("--store", type=click.Choice(["blob", "sqlite"]), help="blob where Azurite is.")
+def main(minutes: float, seed: int | None, store: str | None) -> None:
     """Break everything for some minutes; exit 0 only where nothing was lost."""
     seed = random.randrange(1_000_000) if seed is None else seed
     print(f"SEED={seed} MINUTES={minutes:g}", flush=True)  # noqa: T201
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        store, proxy = stack.enter_context(open_store(directory))
+        breakable = stack.enter_context(open_store(directory, store))
         emulator = stack.enter_context(ThreadedEmulator(Broker({HUB: PARTITIONS})))
-        falco = stack.enter_context(ThreadedFalco(settings=Settings(keep_bytes=False)))
-        rig = Rig(emulator, falco, store)
+        falco = stack.enter_context(ThreadedFalco(settings=FALCO))
+        rig = Rig(emulator, falco, breakable.store)
         fleet = stack.enter_context(Fleet(rig.environment(SETTINGS)))
-        soak = Soak(rig, fleet, proxy, seed)
+        soak = Soak(rig, fleet, breakable, seed)
         soak.run(minutes)
         lost, problems = soak.report(), list(soak.problems())
     for problem in problems:

@@ -9,12 +9,41 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from emulator import ThreadedEmulator
 from testkit.falco import ThreadedFalco
-from testkit.rig.proxy import Proxy
+from testkit.rig import HUB
 from tests.soak.fleet import Fleet
 from tests.soak.traffic import POISON
 
 Fault = Callable[[], AbstractContextManager[object]]
 """Breaks something for the time of a with block."""
+
+
+class NotNowError(Exception):
+    """This fault cannot be made now."""
+
+
+def at_once(action: Callable[[], object]) -> Fault:
+    """Return the fault that an action is; what it breaks mends itself."""
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        action()
+        yield
+
+    return fault
+
+
+def between(begin: Callable[[], object], end: Callable[[], object]) -> Fault:
+    """Return the fault that lasts from one action to the other."""
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        begin()
+        try:
+            yield
+        finally:
+            end()
+
+    return fault
 
 
 def falco_faults(falco: ThreadedFalco) -> dict[str, Fault]:
@@ -46,30 +75,30 @@ def falco_faults(falco: ThreadedFalco) -> dict[str, Fault]:
         "falco is too late": planned(lambda: faults.delay(4.0, 6)),
         "falco is slow": planned(lambda: faults.delay(0.5, None)),
         "falco answers garbage": planned(lambda: faults.garbage(None)),
+        "falco restarts, its queue is lost": at_once(falco.restart),
+        "falco is killed, its queue is lost": at_once(lambda: falco.restart(kill=True)),
         "falco flaps": planned(lambda: faults.script("200*2 503 cut 200*3 garbage 500*2 429 " * 9)),
     }
 
 
-def hub_faults(emulator: ThreadedEmulator) -> dict[str, Fault]:
-    """What can be wrong with Event Hubs."""
+def hub_faults(
+    emulator: ThreadedEmulator, drained: Callable[[], AbstractContextManager[object]]
+) -> dict[str, Fault]:
+    """What can be wrong with Event Hubs.
+
+    Args:
+        emulator: Stands for Event Hubs.
+        drained: Nothing is published during its with block, and what was is delivered: a hub that
+            is replaced takes with it what nobody has read. Raises NotNowError.
+    """
     faults = emulator.faults
 
-    def at_once(action: Callable[[], object]) -> Fault:
+    def replaced(replace: Callable[[], object]) -> Fault:
         @contextmanager
         def fault() -> Iterator[None]:
-            action()
+            with drained():
+                replace()
             yield
-
-        return fault
-
-    def between(begin: Callable[[], object], end: Callable[[], object]) -> Fault:
-        @contextmanager
-        def fault() -> Iterator[None]:
-            begin()
-            try:
-                yield
-            finally:
-                end()
 
         return fault
 
@@ -82,6 +111,8 @@ def hub_faults(emulator: ThreadedEmulator) -> dict[str, Fault]:
         "hub is slow": between(
             lambda: faults.delay_deliveries(0.5), lambda: faults.delay_deliveries(0)
         ),
+        "hub is recreated": replaced(lambda: faults.recreate(HUB)),
+        "hub fails over": replaced(faults.fail_over),
     }
 
 
@@ -109,18 +140,6 @@ def process_faults(fleet: Fleet) -> dict[str, Fault]:
     return {"kill -9": killed, "SIGTERM and start": restarted, "SIGSTOP": stopped}
 
 
-def store_faults(proxy: Proxy) -> dict[str, Fault]:
-    """What can be wrong with Blob Storage."""
-
-    @contextmanager
-    def cut() -> Iterator[None]:
-        proxy.refuse()
-        proxy.accept()
-        yield
-
-    return {"store refuses connections": proxy.refusing, "store cuts connections": cut}
-
-
 def make_trouble(
     rng: random.Random,
     faults: dict[str, Fault],
@@ -132,8 +151,11 @@ def make_trouble(
     while not over.wait(rng.uniform(1, 8)):
         name = rng.choice(sorted(faults))
         seconds = rng.uniform(0.5, 10)
-        tell(f"{name}, {seconds:.1f} s")
-        made[name] += 1
         with ExitStack() as stack:
-            stack.enter_context(faults[name]())
+            tell(f"{name}, {seconds:.1f} s")
+            try:
+                stack.enter_context(faults[name]())
+            except NotNowError:
+                continue
+            made[name] += 1
             over.wait(seconds)
