@@ -5,7 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 from emulator import ThreadedEmulator
 from testkit.falco import ThreadedFalco
@@ -15,6 +15,10 @@ from tests.soak.traffic import POISON
 
 Fault = Callable[[], AbstractContextManager[object]]
 """Breaks something for the time of a with block."""
+
+
+BACKLOG_S = 5.0
+"""How long to wait for the first event of what has waited for Falco."""
 
 
 class NotNowError(Exception):
@@ -60,6 +64,15 @@ def falco_faults(falco: ThreadedFalco) -> dict[str, Fault]:
 
         return fault
 
+    @contextmanager
+    def killed_in_backlog() -> Iterator[None]:
+        with falco.refusing():
+            yield
+        taken = falco.count
+        with suppress(TimeoutError):  # where nothing has waited, nothing is queued
+            falco.wait_for(lambda: falco.count > taken, BACKLOG_S)
+        falco.restart(kill=True)
+
     return {
         "falco refuses connections": falco.refusing,
         "falco answers 500": planned(lambda: faults.answer(500, None)),
@@ -75,8 +88,8 @@ def falco_faults(falco: ThreadedFalco) -> dict[str, Fault]:
         "falco is too late": planned(lambda: faults.delay(4.0, 6)),
         "falco is slow": planned(lambda: faults.delay(0.5, None)),
         "falco answers garbage": planned(lambda: faults.garbage(None)),
-        "falco restarts, its queue is lost": at_once(falco.restart),
-        "falco is killed, its queue is lost": at_once(lambda: falco.restart(kill=True)),
+        "falco restarts": at_once(falco.restart),
+        "falco is killed in a backlog": killed_in_backlog,
         "falco flaps": planned(lambda: faults.script("200*2 503 cut 200*3 garbage 500*2 429 " * 9)),
     }
 
