@@ -53,7 +53,7 @@ async def forward(config: Config) -> None:
         log_events=config.log.level <= LogLevel.DEBUG,
     )
     source = Source(config, store, checkpointer, intake.forward, metrics.receiver)
-    _measure(metrics, ledger, checkpointer, destinations.values())
+    _measure(metrics, ledger, checkpointer, destinations.values(), source)
     _check(health, source, intake, checkpointer, destinations.values())
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -107,6 +107,7 @@ def _measure(
     ledger: Ledger,
     checkpointer: Checkpointer,
     destinations: Collection[Destination],
+    source: Source,
 ) -> None:
     """Have what is not counted event by event computed at each scrape."""
     in_flight = [destination.in_flight for destination in destinations]
@@ -115,6 +116,8 @@ def _measure(
     process.inflight_bytes.set_function(lambda: sum(each.bytes for each in in_flight))
     doubts = [destination.doubt for destination in destinations]
     metrics.doubt.events.set_function(lambda: sum(each.events for each in doubts))
+    metrics.receiver.owned.set_function(source.partitions_owned)
+    metrics.receiver.unowned.set_function(source.partitions_unowned)
     process.build_info.labels(version(), python_version(), sdk_version()).set(1)
     metrics.registry.register(LostLines(logs.lost_lines))
     metrics.registry.register(PartitionCollector(ledger, checkpointer, time.time))

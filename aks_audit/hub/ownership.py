@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 from anyio.from_thread import BlockingPortal
@@ -18,30 +18,23 @@ from ..checkpoints.record import Found
 from ..checkpoints.store import Store
 from ..errors import Retryable
 from ..storage import call
+from .balancing import BALANCE_LAPSE_S, BALANCE_S
 from .handover import on_trio
-from .watchdog import BALANCE_LAPSE_S, BALANCE_S
+from .watchdog import Watchdog
 
 BACKOFF_MAX_S = 60.0
 """The longest a store that fails is not asked by the load balancing."""
+
+CLAIMS_AT_ONCE = 16
+"""So many partitions are claimed by one call to the store, which is given up as a whole."""
+STORE_THREADS = 4
+"""So many threads wait for the store on behalf of the load balancing, of all clients together."""
 
 Listed = Callable[[Mapping[str, Found], set[str]], Awaitable[None]]
 """async (checkpoints of the store by partition, partitions that are ours) -> None"""
 
 
 _StoreCall = Callable[..., Iterable[dict[str, Any]]]
-
-
-class BalancingObserver(Protocol):
-    """Wants to know how the load balancing goes; is told on the SDK's thread."""
-
-    def round_began(self) -> None:
-        """A round begins, whether or not it will claim anything."""
-
-    def round_worked(self) -> None:
-        """The store has answered."""
-
-    def owns(self, partitions: set[str]) -> None:
-        """These partitions are ours."""
 
 
 class StoreBackoff:
@@ -89,7 +82,9 @@ class SdkStore(AsyncCheckpointStore):
         portal: The way to trio, where the calls are made.
         listed: Is given the checkpoints, and the partitions that are ours, before the SDK begins
             to read partitions. Called on the SDK's thread.
-        observer: Is told of each round of load balancing.
+        watchdog: Is told of each round of load balancing.
+        limiter: For the threads of the calls; the same for all clients, because a thread that
+            hangs outlives its client.
     """
 
     def __init__(
@@ -97,13 +92,15 @@ class SdkStore(AsyncCheckpointStore):
         store: Store,
         portal: BlockingPortal,
         listed: Listed,
-        observer: BalancingObserver,
+        watchdog: Watchdog,
+        limiter: trio.CapacityLimiter,
     ) -> None:
         self._store = store
         self._portal = portal
         self._listed = listed
-        self._observer = observer
-        self._limiter = trio.CapacityLimiter(4)
+        self._watchdog = watchdog
+        self._balancing = watchdog.balancing
+        self._limiter = limiter
         self._claims = threading.Lock()
         """Held while partitions are claimed or released, which happens on worker threads."""
         self._last_claim: dict[str, Any] | None = None
@@ -129,22 +126,24 @@ class SdkStore(AsyncCheckpointStore):
     ) -> Iterable[dict[str, Any]]:
         """The ownership of all partitions. Raises Retryable; the SDK tries again."""
         # Each round of load balancing begins with this call.
-        self._observer.round_began()
+        self._balancing.step()
         self._backoff.check()
         if not self._claiming:  # the last round worked, and found nothing to claim nor to renew
             self._own(set())
+            self._balancing.stood_by()
             self._backoff.worked()
             self._claiming = True
         owned = await self._balance(
             self._store.list_ownership, fully_qualified_namespace, eventhub_name, consumer_group
         )
-        self._observer.round_worked()
+        ours = None if self._last_claim is None else self._last_claim["owner_id"]
+        self._balancing.listed(owned, ours)
         self._claiming = False
         return owned
 
     def _own(self, partitions: set[str]) -> None:
         self._owned = partitions
-        self._observer.owns(partitions)
+        self._watchdog.owns(partitions)
 
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **_: Any
@@ -153,12 +152,21 @@ class SdkStore(AsyncCheckpointStore):
         wanted = list(ownership_list)
         if not all(ownership["owner_id"] for ownership in wanted):
             # The release of one partition: not part of a round, and not to be put off.
-            return await self._call(self._store.claim_ownership, wanted)
+            released = await self._call(self._store.claim_ownership, wanted)
+            for ownership in released:
+                self._balancing.released(ownership["partition_id"])
+            return released
         self._claiming = True
         self._last_claim = wanted[-1]
-        claimed = await self._balance(self._claim, wanted)
+        claimed: list[dict[str, Any]] = []
+        for start in range(0, len(wanted), CLAIMS_AT_ONCE):
+            self._balancing.step()
+            some = wanted[start : start + CLAIMS_AT_ONCE]
+            claimed += await self._balance(self._claim, some)
         self._backoff.worked()
-        self._own({ownership["partition_id"] for ownership in claimed})
+        ours = {ownership["partition_id"] for ownership in claimed}
+        self._own(ours)
+        self._balancing.claimed({ownership["partition_id"] for ownership in wanted}, ours)
         return claimed
 
     def _claim(self, wanted: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -203,6 +211,7 @@ class SdkStore(AsyncCheckpointStore):
         The SDK is given none here, where it takes offsets only: it finds them where it looks
         next (`StartPositions.positions`).
         """
+        self._balancing.step()
         scope = (fully_qualified_namespace, eventhub_name, consumer_group)
         found = await on_trio(self._portal, call, self._limiter, self._store.found, scope)
         await self._listed(found, self._owned)

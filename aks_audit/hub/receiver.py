@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from functools import cached_property, partial
 
 import msgspec
+import trio
 from anyio.from_thread import BlockingPortal
 from azure.eventhub import CloseReason, EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
@@ -27,6 +28,7 @@ from ..config.settings import HubConfig
 from ..errors import Retryable, describe
 from ..model import HubEvent, Position
 from ..ops.logs import get_logger
+from .balancing import BALANCE_S
 from .claim import AnotherStream, Claim
 from .credit import CreditPool
 from .handover import Handover, on_trio
@@ -43,7 +45,7 @@ from .sdk import (
 )
 from .start_position import CreateCheckpoint, Restart, StartPositions
 from .stream import refused
-from .watchdog import BALANCE_S, Watchdog
+from .watchdog import Watchdog
 
 log = get_logger("receiver")
 
@@ -65,6 +67,8 @@ class Wiring(msgspec.Struct, frozen=True):
     portal: BlockingPortal
     handover: Handover
     store: Store
+    store_threads: trio.CapacityLimiter
+    """For the load balancing's calls to the store, of all clients."""
     inflight_max_bytes: int
     start: CreateCheckpoint
     """On trio: write a first checkpoint."""
@@ -120,7 +124,9 @@ class Receiver:
         if self._stopped:  # before there was a loop to tell
             return
         wiring = self._wiring
-        store = self._store = SdkStore(wiring.store, wiring.portal, self._listed, self.watchdog)
+        store = self._store = SdkStore(
+            wiring.store, wiring.portal, self._listed, self.watchdog, wiring.store_threads
+        )
         self._client = self._make_client(store)
         async with self._client as client:
             tasks = [
@@ -182,6 +188,7 @@ class Receiver:
         self._partitions = partitions = set(properties["partition_ids"])
         self._probe.partitions, self._probe.hub_created_at = partitions, properties["created_at"]
         self._starts.begin(partitions, properties["created_at"])
+        self.watchdog.balancing.partitions = frozenset(partitions)
         log.info("receiving", hub=self._hub.name, partitions=len(partitions))
         await client.receive_batch(
             on_event_batch=self._on_events,

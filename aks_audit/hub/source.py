@@ -25,6 +25,7 @@ from ..model import HubEvent
 from ..ops.logs import get_logger
 from ..ops.metrics import ReceiverMetrics
 from .handover import Handover
+from .ownership import STORE_THREADS
 from .receiver import Receiver, Wiring
 from .sdk import check_private_names
 
@@ -107,6 +108,7 @@ class Source:
         self._checkpointer = checkpointer
         self._forward = forward
         self._metrics = metrics
+        self._store_threads = trio.CapacityLimiter(STORE_THREADS)
         self._receiver: Receiver | None = None
         self._paused = False
         self._dispatching = trio.CancelScope()
@@ -161,6 +163,16 @@ class Source:
         receiver = self._receiver
         return None if receiver is None else receiver.watchdog.lapsed(time.monotonic())
 
+    def partitions_owned(self) -> int:
+        """How many partitions are ours, as far as the last round of load balancing knows."""
+        receiver = self._receiver
+        return 0 if receiver is None else len(receiver.watchdog.balancing.owned)
+
+    def partitions_unowned(self) -> int:
+        """How many partitions nobody owns, as far as the last round of load balancing knows."""
+        receiver = self._receiver
+        return 0 if receiver is None else len(receiver.watchdog.balancing.unowned)
+
     async def _session(self) -> End:
         """One client from start to close."""
         handover = Handover()
@@ -178,6 +190,7 @@ class Source:
             portal=portal,
             handover=handover,
             store=self._store,
+            store_threads=self._store_threads,
             inflight_max_bytes=self._config.inflight_max_bytes,
             start=self._checkpointer.create,
             restart=self._checkpointer.restart,

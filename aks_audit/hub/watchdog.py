@@ -7,17 +7,14 @@ that is missing for too long is a lapse: the receiver has died, hangs, or spins.
 
 import time
 
-BALANCE_S = 10.0
-"""Between two rounds of load balancing. The SDK's 30 s is also how long a partition rests
-after an error; ownership lasts for six rounds."""
+from .balancing import BALANCE_LAPSE_S, Balancing
+
 START_S = 60.0
 """How long a new client may take to its first round of load balancing: the SDK gives
 authentication 60 s."""
 LAPSE_S = 30.0
 """How long the thread's loop may stand still, and a partition be without a callback; both give a
 sign of life every second."""
-BALANCE_LAPSE_S = 6 * BALANCE_S
-"""How long load balancing may stand still: after that ownership is lost anyway."""
 UNREAD_ROUNDS_MAX = 4
 """So many rounds of load balancing a partition may be owned without being read: it takes one to
 begin, and one more after each failure to."""
@@ -43,10 +40,7 @@ class Watchdog:
         came, or their callback last waited for room. Monotonic time in seconds."""
         self.quiet_cpu_s = 0.0
         """CPU seconds that the thread has used since `quiet_since`."""
-        self.round_at: float | None = None
-        """Monotonic time at which the last round of load balancing began."""
-        self.balanced = False
-        """Whether a round of load balancing has worked yet: the hub and the store answer."""
+        self.balancing = Balancing()
         self.partitions: dict[str, float] = {}
         """When each partition that is read last called back (monotonic time)."""
         self.blocked: set[str] = set()
@@ -62,8 +56,6 @@ class Watchdog:
         another stream."""
         self.contested_at: dict[str, float] = {}
         """When another program took a partition last that the store says is ours."""
-        self.error: str | None = None
-        """What went wrong last, until a round of load balancing works again."""
         self._quiet_cpu_from: float | None = None
 
     def ticked(self, cpu_s: float) -> None:
@@ -72,14 +64,6 @@ class Watchdog:
         if self._quiet_cpu_from is None or self.blocked:
             self._quiet_cpu_from, self.quiet_since = cpu_s, now
         self.quiet_cpu_s = cpu_s - self._quiet_cpu_from
-
-    def round_began(self) -> None:
-        """A round of load balancing begins."""
-        self.round_at = time.monotonic()
-
-    def round_worked(self) -> None:
-        """A round of load balancing works: the store has answered."""
-        self.balanced, self.error = True, None
 
     def owns(self, partitions: set[str]) -> None:
         """A round of load balancing ends: these partitions are ours."""
@@ -131,19 +115,21 @@ class Watchdog:
 
     def failed(self, partition: str | None, error: str) -> None:
         """A partition could not be read; without one, the load balancing failed."""
-        self.error = error
-        if partition is not None:
+        if partition is None:
+            self.balancing.failed(error)
+        else:
             self.failing[partition] = error
 
     def lapsed(self, now: float) -> str | None:
         """Which sign of life is missing at a monotonic time, for people; None if none is."""
         if now - self.ticked_at > LAPSE_S:
             return f"its loop stands still for {LAPSE_S:g} s"
-        if self.round_at is None:
+        why = self.balancing.fault or "no answer"
+        if self.balancing.step_at is None:
             if now - self.started_at > START_S:
-                return f"no start within {START_S:g} s ({self.error or 'no answer'})"
-        elif now - self.round_at > BALANCE_LAPSE_S:
-            return f"no load balancing for {BALANCE_LAPSE_S:g} s ({self.error or 'no answer'})"
+                return f"no start within {START_S:g} s ({why})"
+        elif now - self.balancing.step_at > BALANCE_LAPSE_S:
+            return f"no load balancing for {BALANCE_LAPSE_S:g} s ({why})"
         return self._lapsed_partition(now) or self._spinning(now)
 
     def _lapsed_partition(self, now: float) -> str | None:
@@ -170,12 +156,15 @@ class Watchdog:
 
         ``before`` is why the receiver before this one ended, if there was one.
         """
-        if not self.balanced:
-            return f"connecting: {self.error or before or 'no answer yet'}"
         for partition, why in sorted({**self.failing, **self.unopened, **self.stopped}.items()):
             return f"partition {partition} is not read: {why}"
         now = time.monotonic()
+        missing = self.balancing.unready(now, before)
+        if missing is not None:
+            return missing
         for partition, at in sorted(dict(self.contested_at).items()):
             if now - at <= CONTESTED_S:
                 return f"another program reads the consumer group: it takes partition {partition}"
+        for partition in sorted(self.balancing.owned - self.partitions.keys()):
+            return f"partition {partition} is ours and not read yet"
         return None

@@ -65,6 +65,12 @@ class ReceiverMetrics:
             "Times that another program took a partition that the store says is ours.",
             "partition",
         )
+        self.owned = _gauge(registry, "partitions_owned", "Partitions that this process owns.")
+        self.unowned = _gauge(
+            registry,
+            "partitions_unowned",
+            "Partitions that nobody owns, as far as this process knows.",
+        )
 
 
 class IntakeMetrics:

@@ -16,11 +16,11 @@ from azure.eventhub.exceptions import EventHubError
 from aks_audit.checkpoints.ledger import Ledger, PartitionLedger
 from aks_audit.config.load import load
 from aks_audit.errors import Retryable
+from aks_audit.hub.balancing import BALANCE_LAPSE_S
 from aks_audit.hub.handover import Handover
 from aks_audit.hub.ownership import BACKOFF_MAX_S, StoreBackoff
 from aks_audit.hub.receiver import Receiver, Wiring
 from aks_audit.hub.start_position import _peek
-from aks_audit.hub.watchdog import BALANCE_LAPSE_S
 from aks_audit.model import Position
 from tests.helpers import ENVIRONMENT
 
@@ -50,6 +50,7 @@ class Trio:
             portal=portal,
             handover=self.handover,
             store=unused,
+            store_threads=unused,
             inflight_max_bytes=1,
             start=self._start,
             restart=self._restart,

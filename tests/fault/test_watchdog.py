@@ -19,9 +19,9 @@ from aks_audit.config.load import load
 from aks_audit.delivery.sender import Sender
 from aks_audit.errors import Fatal
 from aks_audit.hub import source
+from aks_audit.hub.balancing import BALANCE_LAPSE_S
 from aks_audit.hub.source import BROKEN_MAX, CLOSE_S, HUNG_MAX, Source
 from aks_audit.hub.watchdog import (
-    BALANCE_LAPSE_S,
     LAPSE_S,
     SPIN_S,
     START_S,
@@ -47,7 +47,8 @@ from tests.helpers import (
 def well(now: float) -> Watchdog:
     """A watchdog of a receiver of which all is well at a time."""
     watchdog = Watchdog()
-    watchdog.started_at = watchdog.ticked_at = watchdog.round_at = watchdog.quiet_since = now
+    watchdog.started_at = watchdog.ticked_at = watchdog.quiet_since = now
+    watchdog.balancing.step_at = now
     watchdog.partitions = {"0": now, "1": now}
     return watchdog
 
@@ -70,7 +71,8 @@ def ticking(now: float) -> Watchdog:
 def test_a_start_that_takes_too_long_lapses_with_its_reason() -> None:
     now = 1001.0 + START_S
     watchdog = ticking(now)
-    watchdog.round_at, watchdog.error = None, "AuthenticationError: no"
+    watchdog.balancing.step_at = None
+    watchdog.failed(None, "AuthenticationError: no")
     assert watchdog.lapsed(now - 2) is None
     assert "no start within 60 s (AuthenticationError: no)" in str(watchdog.lapsed(now))
 
@@ -90,7 +92,7 @@ def test_a_partition_that_does_not_call_back_lapses_unless_it_waits_for_room() -
 
 def test_a_partition_that_is_owned_and_never_read_lapses() -> None:
     watchdog = Watchdog()
-    watchdog.round_began()
+    watchdog.balancing.step()
     for _ in range(UNREAD_ROUNDS_MAX):
         watchdog.owns({"0", "1"})
         watchdog.claimed("0")
@@ -118,7 +120,7 @@ def test_a_core_used_up_without_events_lapses() -> None:
 
 
 def _spins(watchdog: Watchdog, now: float) -> str | None:
-    watchdog.ticked_at = watchdog.round_at = now
+    watchdog.ticked_at = watchdog.balancing.step_at = now
     watchdog.partitions.clear()
     return watchdog.lapsed(now)
 

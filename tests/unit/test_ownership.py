@@ -12,8 +12,9 @@ from anyio.from_thread import BlockingPortal
 
 from aks_audit.checkpoints.sqlite import SqliteStore
 from aks_audit.errors import Retryable
+from aks_audit.hub.balancing import BALANCE_LAPSE_S, BALANCE_S
 from aks_audit.hub.ownership import SdkStore, StoreBackoff
-from aks_audit.hub.watchdog import BALANCE_LAPSE_S, BALANCE_S, Watchdog
+from aks_audit.hub.watchdog import Watchdog
 
 HUB = ("namespace", "hub", "group")
 
@@ -65,7 +66,7 @@ async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) ->
     other = ownership("2", owner_id="somebody else")
     store.claim_ownership([other])
     async with BlockingPortal() as portal:
-        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        sdk_store = SdkStore(store, portal, nothing, Watchdog(), trio.CapacityLimiter(4))
         await trio.to_thread.run_sync(asyncio.run, close_within_a_round(sdk_store, store))
     owners = {each["partition_id"]: each["owner_id"] for each in store.list_ownership(*HUB)}
     assert owners == {"0": "", "1": "", "2": "somebody else"}
@@ -74,7 +75,7 @@ async def test_all_is_released_although_a_round_was_under_way(tmp_path: Path) ->
 async def test_a_client_that_never_claimed_releases_nothing(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "checkpoints")
     async with BlockingPortal() as portal:
-        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        sdk_store = SdkStore(store, portal, nothing, Watchdog(), trio.CapacityLimiter(4))
         await trio.to_thread.run_sync(asyncio.run, sdk_store.release())
     assert not (tmp_path / "checkpoints").exists()
 
@@ -112,6 +113,6 @@ async def test_a_replica_that_claims_nothing_forgets_an_outage_that_is_over(
                 now += BALANCE_S
 
     async with BlockingPortal() as portal:
-        sdk_store = SdkStore(store, portal, nothing, Watchdog())
+        sdk_store = SdkStore(store, portal, nothing, Watchdog(), trio.CapacityLimiter(4))
         await trio.to_thread.run_sync(asyncio.run, rounds(sdk_store))
     assert sdk_store._backoff._failing_since is None
