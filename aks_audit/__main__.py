@@ -1,12 +1,15 @@
 """The command line. Without a command it forwards, as the forwarders before it did."""
 
+from . import early  # the first of all imports: it handles SIGTERM
+
+# isort: split
+
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
 
 import click
 import trio
@@ -72,9 +75,11 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def main(context: click.Context) -> None:
     """Forward, where no command is given."""
-    if context.invoked_subcommand is None:
-        config = _configure()
-        sys.exit(_run(config))
+    if context.invoked_subcommand is not None:
+        early.restore()
+        return
+    config = _configure()
+    sys.exit(_run(config))
 
 
 @main.command(
@@ -154,10 +159,6 @@ def _configure() -> Config:
     return config
 
 
-def _end_at_once(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
-
-
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     """The errors in a group, those of the groups in it among them."""
     for error in group.exceptions:
@@ -168,10 +169,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _run(config: Config) -> int:
-    # Nothing has begun yet that would have to end in order; and the first process of a container
-    # does not get a signal for which nobody has set a handler.
+    # SIGTERM is handled so since the first import; trio takes both over once it forwards.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_at_once)
+        signal.signal(number, early.end_at_once)
     log = logs.get_logger("main")
     for warning in config.warnings:
         log.warning(warning)
