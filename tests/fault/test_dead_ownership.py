@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aks_audit.hub.watchdog import BALANCE_LAPSE_S
+from aks_audit.hub.balancing import BALANCE_LAPSE_S
 from testkit.rig import HUB, Rig, Store, open_rig
 from testkit.rig.rig import GROUP
 from testkit.streams.bodies import audit_bodies
