@@ -16,8 +16,9 @@ SOURCES = (PACKAGE, "emulator", "testkit", "demo", "bench", "build")
 
 SDK_PATCHES = ("aks_audit/hub/sdk.py",)
 """Where private names of the Azure SDK may be touched."""
-DOCUMENTED = frozenset({"_proxy_to_logger"})
-"""Names that their package documents in spite of the underscore: structlog's for its wrappers."""
+DOCUMENTED = frozenset({"_proxy_to_logger", "_exit"})
+"""Names that their package documents in spite of the underscore: structlog's for its wrappers, and
+`os._exit`."""
 SDK_USERS = ("aks_audit/hub/", "aks_audit/checkpoints/")
 """Where azure.eventhub may be imported."""
 FUNCTION_MAX_LINES = 50
