@@ -31,7 +31,7 @@ def test_a_clock_that_jumps_stops_nothing(
 ) -> None:
     forwarder = rig.forwarder()
     forwarder._command = [sys.executable, "-c", FORWARDER]
-    rig.falco.faults.script("503:1 200*5 503:1")  # Retry-After is reckoned with as well
+    rig.falco.faults.script("429:1 200*5 429:1")  # Retry-After is reckoned with as well
     with forwarder:
         forwarder.wait_for_log("partition claimed", count=4)
         ahead, back = signal.SIGUSR1, signal.SIGUSR2

@@ -51,7 +51,7 @@ def test_a_directory_that_cannot_be_written(
         rig.publish(audit_bodies("good", 40, records=3, partitions=4))
         forwarder.wait_until_unready("dead letters", "FileExistsError")
         rig.falco.wait_for(lambda: rig.falco.received.unique == 120)
-        assert forwarder.metrics().total("aks_audit_log_inflight_events") == POISON
+        forwarder.wait_until(lambda scrape: scrape.total("aks_audit_log_inflight_events") == POISON)
         path.unlink()
         balance = Balance(rig, record_property, **settings)
         balance.wait()

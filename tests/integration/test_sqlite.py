@@ -38,9 +38,9 @@ for number in range(25):
     key = dict(zip(names, (*scope, str(number))))
     won += [one["partition_id"] for one in store.claim_ownership([{**key, "owner_id": me}])]
     for name in ("shared", me):
-        store.create((*scope, name), Position(0, "o"))
+        store.create((*scope, name), Position(0, "7"))
     store.fence((*scope, me), me)
-    store.advance((*scope, me), me, Position(number + 1, "o"))
+    store.advance((*scope, me), me, Position(number + 1, "7"))
 print(json.dumps(won))
 """
 
@@ -78,4 +78,4 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
     assert won == [str(number) for number in range(25)]  # each by exactly one of them
     store = SqliteStore(file)
     assert owners(store) == dict.fromkeys(answers[0], "a") | dict.fromkeys(answers[1], "b")
-    assert checkpoints(store) == {"shared": (0, "o"), "a": (25, "o"), "b": (25, "o")}
+    assert checkpoints(store) == {"shared": (0, "7"), "a": (25, "7"), "b": (25, "7")}
