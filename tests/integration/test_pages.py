@@ -22,6 +22,8 @@ NAMES = LEGACY | {
         "posts_total",
         "checkpoint_writes_total",
         "receiver_restarts_total",
+        "partitions_owned",
+        "partitions_unowned",
         "post_seconds_bucket",
         "post_seconds_count",
         "post_seconds_sum",
