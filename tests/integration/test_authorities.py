@@ -24,7 +24,10 @@ from aks_audit.storage import open_container
 from tests.configs import BLOB, GOOD, problem
 from tests.package.authority import make_certificate
 
-NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+NOT_FOUND = (
+    b"HTTP/1.1 404 Not Found\r\nx-ms-request-id: 1\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Received:
 
     def __init__(self) -> None:
         self.bodies: dict[str, list[bytes]] = defaultdict(list)
+        self.last: dict[str, int] = defaultdict(lambda: -1)
         self.most: dict[str, int] = defaultdict(int)
         self.beats: dict[str, int] = defaultdict(int)
         """Callbacks without events."""
@@ -35,7 +36,11 @@ class Received:
         """Take a batch, as the SDK's callback."""
         partition = context.partition_id
         self.beats[partition] += not events
-        self.bodies[partition] += map(body_of, events)
+        for event in events:
+            # A link that is opened again begins with the event that came last.
+            if (event.sequence_number or 0) > self.last[partition]:
+                self.last[partition] = event.sequence_number or 0
+                self.bodies[partition].append(body_of(event))
         for each, reader in self.readers.items():
             self.most[each] = max(self.most[each], reader._share.credit)
         self._called_back.set()
