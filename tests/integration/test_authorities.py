@@ -1,5 +1,6 @@
 """SSL_CERT_FILE adds to the public authorities, for each of the three clients."""
 
+import re
 import socket
 import ssl
 import threading
@@ -30,6 +31,17 @@ NOT_FOUND = (
 )
 
 
+def read_request(tls: ssl.SSLSocket) -> None:
+    """Read a request to its end: a close with unread bytes is a reset."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += tls.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
+    while length is not None and len(body) < int(length[1]):
+        body += tls.recv(65536)
+
+
 @contextmanager
 def serving(certificate: Path, key: Path) -> Iterator[int]:
     """A server that shows a certificate, and answers every request with 404."""
@@ -45,7 +57,7 @@ def serving(certificate: Path, key: Path) -> Iterator[int]:
                     return
                 # Whoever does not trust the certificate ends the handshake.
                 with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as tls:
-                    tls.recv(65536)
+                    read_request(tls)
                     tls.sendall(NOT_FOUND)
 
         thread = threading.Thread(target=serve)
