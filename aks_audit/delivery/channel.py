@@ -59,6 +59,10 @@ class Channel:
         if self._taker_needs():
             self._taker.unpark()
 
+    def waiting(self) -> bool:
+        """Whether an event waits."""
+        return bool(self._items)
+
     async def take(self) -> list[Item]:
         """Wait for an event, then take whatever else is waiting, up to a batch.
 

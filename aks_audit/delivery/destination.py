@@ -85,7 +85,7 @@ def open_destination(
         max_events = min(max_events, int(in_flight.max_events * DOUBT_SHARE / bodies))
         max_bytes = min(max_bytes, int(in_flight.max_bytes * DOUBT_SHARE / bodies))
     channel = Channel(in_flight, max_events=max(1, max_events), max_bytes=max_bytes - LIST_OVERHEAD)
-    doubt = Doubt(config, in_flight, metrics.doubt, channel.wake)
+    doubt = Doubt(config, in_flight, metrics.doubt, channel.wake, channel.waiting)
     channel.overtaken = lambda: doubt.waiting
     return Destination(
         name=name,

@@ -15,8 +15,10 @@ follows from this is at least once: Falco may have processed some of it.
 may be what breaks it. When it breaks a second time and nothing came out of doubt in between, the
 bodies go *one by one*: each waits for the end of the doubt of the one before it. The first one is
 small; each that comes through lets the next one be twice as large, and each that does not makes
-the next one a quarter. An event that is alone in doubt each time the endpoint breaks becomes a dead
-letter.
+the next one a quarter. An event that was alone in doubt when the endpoint broke waits until another
+body has come through, or until nothing else is there to post. Only where the endpoint takes others,
+and breaks with this one again and again, does it become a dead letter: an endpoint that breaks with
+everything is sick itself.
 
 No I/O here: `Sender` posts, and `end_doubt` lets time pass.
 """
@@ -43,9 +45,9 @@ ALONE_FIRST = 64
 """Events in the first body that goes alone."""
 ALONE_LAST = 512
 """A body that goes alone and comes through with so many events ends the mode."""
-CRASHES = 3
-"""How often the endpoint breaks with one and the same event alone in doubt, before the event
-becomes a dead letter: twice may be an accident."""
+CRASHES = 4
+"""How often the endpoint breaks with one and the same event alone in doubt, having taken others in
+between, before the event becomes a dead letter: fewer may be an accident."""
 
 Mark = tuple[int, int]
 """Breaks and acceptances so far, when a POST began."""
@@ -54,13 +56,16 @@ Mark = tuple[int, int]
 class Body:
     """Audit events that are posted together."""
 
-    __slots__ = ("crashes", "due", "items", "order")
+    __slots__ = ("crashed_at", "crashes", "due", "items", "order")
 
-    def __init__(self, items: Sequence[Item], order: tuple[int, int], crashes: int = 0) -> None:
+    def __init__(self, items: Sequence[Item], order: tuple[int, int]) -> None:
         self.items = items
         self.order = order
         """In which order bodies were taken from the queue, and where in such a body it begins."""
-        self.crashes = crashes
+        self.crashes = 0
+        """How often the endpoint broke with this event alone in doubt, and took others since."""
+        self.crashed_at = -1
+        """How many bodies had come out of doubt when it did so last."""
         self.due = 0.0
         """When its doubt ends, on trio's clock, if nothing happens meanwhile."""
 
@@ -70,8 +75,8 @@ class Body:
     def split(self, count: int) -> tuple["Body", "Body"]:
         """The first so many events, and the others."""
         number, begin = self.order
-        rest = Body(self.items[count:], (number, begin + count), self.crashes)
-        return Body(self.items[:count], self.order, self.crashes), rest
+        rest = Body(self.items[count:], (number, begin + count))
+        return Body(self.items[:count], self.order), rest
 
 
 class Doubt:
@@ -82,6 +87,7 @@ class Doubt:
         in_flight: Where events are settled as delivered.
         metrics: Counts what is posted again.
         wake: Called when there is something to post again.
+        more: Whether there is something that was not posted before.
     """
 
     def __init__(
@@ -90,16 +96,18 @@ class Doubt:
         in_flight: InFlight,
         metrics: DoubtMetrics,
         wake: Callable[[], None],
+        more: Callable[[], bool],
     ) -> None:
         self._window = window(config)
         self._quiet_s = config.indoubt_s
         self._in_flight = in_flight
         self._metrics = metrics
         self._wake = wake
+        self._more = more
         self._accepted: deque[Body] = deque()
         self._again: list[Body] = []
         self._numbers = itertools.count()
-        self._breaks = self._acceptances = 0
+        self._breaks = self._acceptances = self._released = 0
         self._alone: int | None = None
         """Events that the next body may have, while bodies go one by one."""
         self._held: int | None = None
@@ -114,8 +122,8 @@ class Doubt:
 
     @property
     def waiting(self) -> bool:
-        """Whether something has to be posted again."""
-        return bool(self._again)
+        """Whether something has to be posted again before what is new."""
+        return bool(self._again) and self._first() is not None
 
     @property
     def blocked(self) -> bool:
@@ -135,13 +143,27 @@ class Doubt:
         """The next body that has to be posted again, if one may be posted now."""
         if not self._again or self.blocked:
             return None
-        body = heapq.heappop(self._again)
+        body = self._first()
+        if body is None:
+            return None
+        self._again.remove(body)
+        heapq.heapify(self._again)
         if self._alone is not None:
             self._held = body.order[0]
             if len(body.items) > self._alone:
                 body, rest = body.split(self._alone)
                 heapq.heappush(self._again, rest)
         return body
+
+    def _first(self) -> Body | None:
+        """The body that goes next: while they go one by one, a suspected one goes last."""
+        first = self._again[0]
+        if self._alone is None or first.crashed_at != self._released:
+            return first
+        others = [each for each in self._again if each.crashed_at != self._released]
+        if others:
+            return min(others)
+        return None if self._more() else first
 
     def give_back(self, body: Body) -> None:
         """Have a body posted later, in its place."""
@@ -229,8 +251,11 @@ class Doubt:
         self._stuck = True
         if self._alone is None or len(bodies) > 1 or len(bodies[0].items) > 1:
             return ()
-        bodies[0].crashes += 1
-        return bodies.pop().items if bodies[0].crashes >= CRASHES else ()
+        suspect = bodies[0]
+        if suspect.crashed_at != self._released:
+            suspect.crashes += 1
+            suspect.crashed_at = self._released
+        return bodies.pop().items if suspect.crashes >= CRASHES else ()
 
     def _post_again(self, bodies: Sequence[Body]) -> None:
         for body in bodies:
@@ -251,6 +276,7 @@ class Doubt:
     def _release(self) -> None:
         body = self._accepted.popleft()
         self.events -= len(body.items)
+        self._released += 1
         self._stuck = False
         if self._alone is not None:
             self._alone = 2 * max(self._alone, len(body.items))

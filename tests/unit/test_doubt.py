@@ -306,3 +306,50 @@ async def test_an_event_that_breaks_the_endpoint_is_found(
     alone = [ids for ids in falco.ids if ids == ["id-70"]]
     assert len(alone) == CRASHES
     assert max(len(ids) for ids in falco.ids if "id-70" in ids) <= ALONE_FIRST
+
+
+async def test_an_endpoint_that_breaks_with_everything_makes_no_dead_letter(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """It is sick itself: all is kept until it is well."""
+
+    def crash(_: Events) -> None:
+        if len(falco.posts) < 200:
+            falco.life += 1
+
+    falco = Endpoint(monkeypatch, concurrency=4, batch_max_events=50)
+    falco.answers.append(crash)
+    with trio.fail_after(36_000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pool, falco.setup.destination)
+            falco.setup.channel.put(falco.items[:300])
+            await falco.setup.in_flight.drained()
+            nursery.cancel_scope.cancel()
+    assert falco.setup.letters.letters == []
+    assert falco.ledger.done.sequence_number == 299
+
+
+async def test_an_event_that_breaks_the_endpoint_waits_for_others_to_prove_it(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """As long as there is nothing else, nothing says that it is the event."""
+
+    def crash(events: Events) -> None:
+        if "id-0" in {event["auditID"] for event in events}:
+            falco.life += 1
+
+    falco = Endpoint(monkeypatch, concurrency=2)
+    falco.answers.append(crash)
+    with trio.fail_after(36_000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pool, falco.setup.destination)
+            falco.setup.channel.put(falco.items[:1])
+            await trio.sleep(100)
+            assert falco.setup.letters.letters == []
+            for item in falco.items[1:10]:
+                falco.setup.channel.put([item])
+                await trio.sleep(10)
+            await falco.setup.in_flight.drained()
+            nursery.cancel_scope.cancel()
+    assert [each.audit_id for each in falco.setup.letters.letters] == ["id-0"]
+    assert outcomes(falco.setup.metrics)[:2] == (9, 1)
