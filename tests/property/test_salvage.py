@@ -100,7 +100,8 @@ def test_every_cut_of_an_event_behind_the_identity_is_rebuilt(event: dict[str, A
         except UnicodeEncodeError:
             continue
         user = json.dumps(event["user"]["username"], ensure_ascii=ascii_only).encode()
-        named = raw.index(user, raw.index(b'"user"')) + len(user)
+        key = b'"username":'
+        named = raw.index(key + user, raw.index(b'"user":')) + len(key + user)
         for end in range(len(raw)):
             # Cuts within a character of UTF-8 are among them.
             assert check_cut(raw, end, as_go_reads(raw)) == (end >= named), raw[:end]
