@@ -32,14 +32,16 @@ NOT_FOUND = (
 
 
 def read_request(tls: ssl.SSLSocket) -> None:
-    """Read a request to its end: a close with unread bytes is a reset."""
+    """Read a request to its end, or to the connection's: a close with unread bytes is a reset."""
     data = b""
-    while b"\r\n\r\n" not in data:
-        data += tls.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
+    while not _is_whole(data) and (more := tls.recv(65536)):
+        data += more
+
+
+def _is_whole(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
-    while length is not None and len(body) < int(length[1]):
-        body += tls.recv(65536)
+    return bool(end) and len(body) >= (int(length[1]) if length else 0)
 
 
 @contextmanager
