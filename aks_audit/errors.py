@@ -7,7 +7,7 @@ or a message.
 from collections.abc import Iterator
 
 
-class Retryable(Exception):  # noqa: N818 - named by the reaction, not by the fault
+class Retryable(Exception):
     """The other side is sick: the same request may work later."""
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float = 0) -> None:
@@ -27,7 +27,7 @@ class Silent(Retryable):
     """The other side does not answer: it is slow, or it went away."""
 
 
-class Rejected(Exception):  # noqa: N818 - named by the reaction, not by the fault
+class Rejected(Exception):
     """The other side refuses what we sent: the same bytes will never be taken."""
 
     def __init__(self, reason: str, *, status: int) -> None:
@@ -36,7 +36,7 @@ class Rejected(Exception):  # noqa: N818 - named by the reaction, not by the fau
         self.status = status
 
 
-class Fatal(Exception):  # noqa: N818 - named by the reaction, not by the fault
+class Fatal(Exception):
     """Nothing in this process can mend it: the process ends with ``exit_status``."""
 
     def __init__(self, reason: str, *, exit_status: int = 1) -> None:

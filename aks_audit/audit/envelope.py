@@ -50,7 +50,7 @@ class LogLine(msgspec.Struct, frozen=True, gc=False):
     time: str = ""
     """The record's time, as it came."""
     refusal: Refusal | None = None
-    """Why there is no log line."""
+    """Why the record lacks a log line."""
 
 
 class _Properties(msgspec.Struct, gc=False):

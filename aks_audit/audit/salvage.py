@@ -33,7 +33,7 @@ _WORD = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-."
 _WHOLE_WORDS = (b"true", b"false", b"null")
 
 
-class Unsalvageable(ValueError):  # noqa: N818 - named by what it means for the event
+class Unsalvageable(ValueError):
     """The event cannot be rebuilt: it is not cut but malformed, or does not say who did what."""
 
 

@@ -1,13 +1,14 @@
 """Long work in steps, so that whoever runs it can let others have their turn.
 
-A body of 1 MB may hold 65,536 records, and take a second. In one step that second would belong to
-nobody else: no POST is answered, no probe. A step is a ``yield`` of a generator, so what is pure
-stays pure.
+A body of 1 MB may hold 65,536 records, and take a second. If that were one step, no POST and no
+probe would be answered meanwhile. A step is a ``yield`` of a generator, so what is pure stays pure.
 """
 
 from collections.abc import Callable, Generator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 RECORD_COST = 256
 """What a record costs beside its bytes, in the time that a byte takes (measured, roughly)."""
@@ -23,14 +24,26 @@ Steps = Generator[None, None, T]
 """Work that stops between its steps, and returns a result."""
 
 
+class Done(msgspec.Struct, Generic[T], frozen=True):
+    """The end of the steps."""
+
+    result: T
+
+
+def step(steps: Steps[T]) -> Done[T] | None:
+    """Do the next step; returns the result if it was the last one."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return Done(end.value)
+    return None
+
+
 def finish(steps: Steps[T]) -> T:
     """Do all the steps at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    while (done := step(steps)) is None:
+        pass
+    return done.result
 
 
 def each_in_steps(function: Callable[[Given], Made], items: Sequence[Given]) -> Steps[list[Made]]:

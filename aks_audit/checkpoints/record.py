@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"\s*(-1|[0-9]{1,19})\s*", re.ASCII)
 _MAX = 2**63 - 1
 
 UNKNOWN_OFFSET = ""
-"""The offset of a checkpoint that has no usable one."""
+"""The offset of a checkpoint whose own cannot be used."""
 
 
 class Unusable(Retryable):
@@ -35,16 +35,16 @@ def parse(known: Mapping[str, object], where: str) -> Position:
         where: Names the checkpoint, for messages.
 
     Raises:
-        Unusable: It has no sequence number.
+        Unusable: Its sequence number is missing, or is not a number.
     """
     values = {name.lower(): value for name, value in known.items()}
     number = _number(values.get("sequencenumber"))
     if number is None:
         found = values.get("sequencenumber")
         raise Unusable(
-            f"the checkpoint {where} has no usable sequence number"
+            f"the sequence number of the checkpoint {where} cannot be used"
             f" (sequencenumber is {'missing' if found is None else repr(found)}):"
-            " correct it, or delete it to begin at STARTPOSITION"
+            " correct it, or delete the checkpoint to begin at STARTPOSITION"
         )
     offset = _usable_offset(values.get("offset")) if number >= 0 else START_OF_STREAM.offset
     enqueued_ms, created_ms = _number(values.get("enqueued")), _number(values.get("hubcreated"))

@@ -25,7 +25,7 @@ Key = tuple[str, str, str, str]
 """Namespace, hub, consumer group and partition."""
 
 
-class Fenced(Exception):  # noqa: N818 - named by what has happened, as `Retryable` is
+class Fenced(Exception):
     """The partition was claimed by somebody else since: its checkpoint is not ours any more."""
 
 

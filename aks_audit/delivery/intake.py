@@ -4,9 +4,9 @@ Between the ledger and the channels nothing waits. An entry that was opened with
 events going on, because the session ended in between, would block its partition's
 checkpoint for good.
 
-A hub event waits for room in the destinations that it has events for, and for nothing else. Those
-of other destinations go on, however far they come ahead of a partition's checkpoint: the ledger
-merges what is done, so its memory is bounded by what is in flight.
+A hub event waits for room in the destinations that it has events for, and for nothing else. What is
+for other destinations is delivered meanwhile, however far that is ahead of the partition's
+checkpoint: the ledger merges what is done, so its memory is bounded by what is in flight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from typing import TypeVar
 import trio
 
 from ..audit.event import summarise
-from ..audit.steps import Steps
+from ..audit.steps import Steps, step
 from ..checkpoints.ledger import Entry, PartitionLedger
 from ..config.routes import DEFAULT
 from ..config.settings import EventsConfig
@@ -134,13 +134,9 @@ class Intake:
 
 async def _in_turns(steps: Steps[T]) -> T:
     """Do the steps; between two of them all other tasks have their turn."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    while (done := step(steps)) is None:
         await trio.lowlevel.checkpoint()
+    return done.result
 
 
 def _log(items: Sequence[Item]) -> None:

@@ -193,7 +193,9 @@ async def open_webhook(config: SinkConfig, metrics: PostMetrics) -> AsyncIterato
     )
     async with httpx.AsyncClient(
         transport=transport,
-        timeout=None,  # noqa: S113 - `_send` has one up to the head; httpx's is one per read
+        # For each read and write, and never the first to end: `_send` has one for all up to the
+        # head of the answer, and `_read_rest` has one for the rest.
+        timeout=2 * config.timeout_s + BODY_S,
         follow_redirects=False,
         # Not the proxies of the environment. AKS puts HTTP_PROXY into every pod (Azure/AKS #3174),
         # and a proxy's 200 would count as Falco's, for events that went to the proxy in clear.

@@ -22,6 +22,8 @@ from .balancing import BALANCE_LAPSE_S, BALANCE_S
 from .handover import on_trio
 from .watchdog import Watchdog
 
+_random = random.SystemRandom()
+
 BACKOFF_MAX_S = 60.0
 """The longest a store that fails is not asked by the load balancing."""
 
@@ -67,7 +69,7 @@ class StoreBackoff:
             return
         self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
         # Replicas whose store went away together are not to come back together.
-        self._until = now + self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311 - spread, not secret
+        self._until = now + self._pause_s * _random.uniform(0.7, 1.0)
 
     def worked(self) -> None:
         """Note that the store answered."""

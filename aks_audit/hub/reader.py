@@ -52,6 +52,8 @@ class Reader:
         self._batch_bytes = batch_bytes
         self._observer = observer
         self._events: list[EventData] = []
+        self._bytes = 0
+        """What they measure."""
         self._failures = 0
         """Of links that had been open, since the last event."""
         self._calling = False
@@ -85,7 +87,7 @@ class Reader:
         if fault is None:
             try:
                 await self._gather()
-            except Exception as error:  # noqa: BLE001 - as the SDK: each is sorted by `_mend`
+            except Exception as error:  # noqa: BLE001 - the SDK raises anything; `_mend` closes the link, and raises what stays
                 fault = error
         await self._hand_over()
         if fault is not None:
@@ -104,9 +106,8 @@ class Reader:
             await _cancelled(opening)
         if not opening.done() or opening.cancelled():
             return TimeoutError(f"not open within {OPENING_S:g} s")
-        try:
-            opening.result()
-        except Exception as error:  # noqa: BLE001 - as the SDK: each is sorted by `_mend`
+        error = opening.exception()
+        if isinstance(error, Exception):
             return error
         self._observer(self._link.partition, None)
         return None
@@ -122,27 +123,26 @@ class Reader:
             if await self._link.ready():
                 await self._flow(self._share.grant(time.monotonic()))
                 await self._listen(left_s)
-        gathered = sum(map(size_of, self._events))
-        while gathered < self._batch_bytes and self._link.has_frame():
-            gathered += await self._listen(EMPTY_CALLBACK_S)
+        while self._bytes < self._batch_bytes and self._link.has_frame():
+            await self._listen(EMPTY_CALLBACK_S)
 
     async def _flow(self, credit: int) -> None:
         if credit != self._link.credit:
             await self._link.grant(credit)
 
-    async def _listen(self, wait_s: float) -> int:
-        """Read a frame; returns how many bytes the event has that is whole with it, or 0."""
+    async def _listen(self, wait_s: float) -> None:
+        """Read a frame, and take the event that is whole with it."""
         try:
             await self._link.listen(wait_s)
         finally:
-            events = self._link.take()
-            for event in events:
-                self._share.arrived(size_of(event))
-            self._events += events
-        return sum(map(size_of, events))
+            for event in self._link.take():
+                size = size_of(event)
+                self._share.arrived(size)
+                self._events.append(event)
+                self._bytes += size
 
     async def _hand_over(self) -> None:
-        events, self._events = self._events, []
+        events, self._events, self._bytes = self._events, [], 0
         if events:
             self._failures = 0
         self._calling = True

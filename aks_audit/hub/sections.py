@@ -10,6 +10,7 @@ be decoded are left out. Pure.
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 MAP_LARGE = b"\xd1"
@@ -32,6 +33,10 @@ Decode = Callable[[memoryview], Any]
 """The SDK's decoder: the encoded message, or one section of it, becomes a named tuple of nine."""
 
 
+class Undecodable(ValueError):
+    """The SDK cannot decode this, or what it makes of it cannot be written as JSON."""
+
+
 def decode(payload: memoryview, decoder: Decode) -> Any:
     """Decode a message with the SDK's decoder, as far as that can.
 
@@ -39,24 +44,32 @@ def decode(payload: memoryview, decoder: Decode) -> Any:
     its encoded bytes are at hand.
 
     Raises:
-        Exception: what the decoder raises, if the sections cannot be found either.
+        Exception: What the decoder raises, if the sections cannot be found either.
     """
     try:
-        message = decoder(payload)
+        message = _decoded(decoder, payload)
         _check(message.value)
         _check(message.sequence)
-    except Exception as error:  # noqa: BLE001 - the decoder checks nothing: anything may come
+    except Undecodable as error:
         return _by_section(payload, decoder, error)
     return message
 
 
+def _decoded(decoder: Decode, encoded: memoryview) -> Any:
+    """What the SDK's decoder makes of bytes. Raises Undecodable."""
+    try:
+        return decoder(encoded)
+    except Exception as error:  # it checks nothing: IndexError, RecursionError, struct.error, …
+        raise Undecodable(str(error)) from error
+
+
 def _check(value: Any, levels: int = 0) -> None:
-    """Raise ValueError for what is not JSON, or nests so deep that writing it may fail."""
+    """Raise Undecodable for what is not JSON, or nests so deep that writing it may fail."""
     if levels == LEVELS_MAX:
-        raise ValueError("nested too deep")
+        raise Undecodable("nested too deep")
     if isinstance(value, dict):
         if not all(isinstance(key, str | bytes) for key in value):
-            raise ValueError("a key that is not text")
+            raise Undecodable("a key that is not text")
         value = value.values()
     elif not isinstance(value, list):
         return
@@ -64,21 +77,21 @@ def _check(value: Any, levels: int = 0) -> None:
         _check(each, levels + 1)
 
 
-def _by_section(payload: memoryview, decoder: Decode, why: Exception) -> Any:
-    """Decode section by section. Raises ``why`` if there are none to be found."""
-    empty = decoder(memoryview(b""))
+def _by_section(payload: memoryview, decoder: Decode, why: Undecodable) -> Any:
+    """Decode section by section. Raises the cause of ``why`` if there are none to be found."""
+    empty = _decoded(decoder, memoryview(b""))
     fields = list(empty)
     data: list[bytes] = []
     try:
         for code, section in _sections(payload):
             if code == _DATA:
-                data += decoder(section)[_DATA - _FIRST]
+                data += _decoded(decoder, section)[_DATA - _FIRST]
             elif code in _STRUCTURED:
                 data.append(bytes(section[3:]))
             else:
                 fields[code - _FIRST] = _field(code, section, decoder)
     except (IndexError, KeyError, struct.error):
-        raise why from None
+        raise why.__cause__ or why from None
     fields[_DATA - _FIRST] = data
     return type(empty)(*fields)
 
@@ -94,17 +107,14 @@ def _sections(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def _field(code: int, section: memoryview, decoder: Decode) -> Any:
     """What a section says; of a map, the pairs that can be decoded."""
-    try:
-        return decoder(section)[code - _FIRST]
-    except Exception:  # noqa: BLE001 - as above
-        known: dict[Any, Any] = {}
-        for pair in _pairs(section[3:]):
-            encoded = bytes(section[:3]) + MAP_LARGE + struct.pack(">II", 4 + len(pair), 2) + pair
-            try:
-                known |= decoder(memoryview(encoded))[code - _FIRST]
-            except Exception:  # noqa: BLE001, S112 - as above
-                continue
-        return known or None
+    with suppress(Undecodable):
+        return _decoded(decoder, section)[code - _FIRST]
+    known: dict[Any, Any] = {}
+    for pair in _pairs(section[3:]):
+        encoded = bytes(section[:3]) + MAP_LARGE + struct.pack(">II", 4 + len(pair), 2) + pair
+        with suppress(Undecodable):
+            known |= _decoded(decoder, memoryview(encoded))[code - _FIRST]
+    return known or None
 
 
 def _pairs(value: memoryview) -> Iterator[bytes]:

@@ -74,7 +74,7 @@ def register_secrets(values: Iterable[str]) -> None:
 
 def configure(
     level: LogLevel,
-    format: LogFormat | None,  # noqa: A002 - the setting's name
+    log_format: LogFormat | None,
     stream: TextIO | None = None,
 ) -> None:
     """Set logging up, before the first line.
@@ -83,12 +83,12 @@ def configure(
 
     Args:
         level: The least severe level that is written.
-        format: None chooses console for a terminal, json for all else.
+        log_format: None chooses console for a terminal, json for all else.
         stream: Where to write; None is standard error.
     """
     stream = sys.stderr if stream is None else stream
     _stream.use(stream)
-    console = format == "console" or (format is None and stream.isatty())
+    console = log_format == "console" or (log_format is None and stream.isatty())
     if not console and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8")  # JSON is UTF-8 whatever the locale
     processors = _console(colors=stream.isatty()) if console else _json()
@@ -249,7 +249,7 @@ class _Bridge(logging.Handler):
         """Write a record."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - the caller's arguments do not fit its message
+        except Exception:  # noqa: BLE001 - a library's arguments may raise anything, and its log line must not end it
             message = str(record.msg)
         line: Any = {"event": message, "logger": record.name}
         if record.exc_info:

@@ -113,5 +113,5 @@ def _shown(value: object) -> str:
     """Return a value's text. Its __str__ is foreign code, and must not break the log line."""
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001 - anything may happen in a foreign __str__
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything, and a log line must not end its caller
         return f"<{type(value).__name__}: no text, {type(error).__name__}>"

@@ -51,11 +51,11 @@ class Dropped:
     whole_body: bool = False
 
 
-class _Unrecognised(Exception):  # noqa: N818 - control flow inside this module, not an error of it
+class _Unrecognised(Exception):
     """A value that is not an Event, EventList or array: the whole body is dropped."""
 
 
-class _TooDeep(Exception):  # noqa: N818 - as above
+class _TooDeep(Exception):
     """The body is nested deeper than Falco's parser follows."""
 
 

@@ -125,11 +125,11 @@ def test_an_unusable_checkpoint_stops_its_own_partition(
     others = {key for each in second if each.partition != 2 for key in each.audit}
     with begun.forwarder(STARTPOSITION="latest") as forwarder:
         begun.falco.wait_for(lambda: others <= begun.falco.receipts.keys())
-        forwarder.wait_until_unready("source", "no usable sequence number")
+        forwarder.wait_until_unready("source", "cannot be used")
         assert "partition 2 is not read" in forwarder.unready()["source"]
         assert forwarder.get("/livez").status_code == 200
         (line,) = forwarder.log("a partition is not read")
-        assert "correct it, or delete it" in line["reason"]
+        assert "correct it, or delete the checkpoint" in line["reason"]
         assert not begun.account.unexpected
         tampering.change("2", "sequencenumber", "9")
         begun.account.wait()

@@ -119,5 +119,7 @@ def test_a_checkpoint_that_can_be_used(known: dict[str, str], position: Position
 )
 def test_a_checkpoint_that_cannot_be_used_is_named(number: str | None) -> None:
     known = {"offset": "700"} | ({} if number is None else {"sequencenumber": number})
-    with pytest.raises(Unusable, match="the checkpoint a/b/0 has no usable sequence number"):
+    with pytest.raises(
+        Unusable, match="the sequence number of the checkpoint a/b/0 cannot be used"
+    ):
         parse(known, "a/b/0")
