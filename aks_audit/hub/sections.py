@@ -79,10 +79,10 @@ def _check(value: Any, levels: int = 0) -> None:
 
 def _by_section(payload: memoryview, decoder: Decode, why: Undecodable) -> Any:
     """Decode section by section. Raises the cause of ``why`` if there are none to be found."""
-    empty = _decoded(decoder, memoryview(b""))
-    fields = list(empty)
     data: list[bytes] = []
     try:
+        empty = _decoded(decoder, memoryview(b""))
+        fields = list(empty)
         for code, section in _sections(payload):
             if code == _DATA:
                 data += _decoded(decoder, section)[_DATA - _FIRST]
@@ -90,7 +90,7 @@ def _by_section(payload: memoryview, decoder: Decode, why: Undecodable) -> Any:
                 data.append(bytes(section[3:]))
             else:
                 fields[code - _FIRST] = _field(code, section, decoder)
-    except (IndexError, KeyError, struct.error):
+    except (IndexError, KeyError, struct.error, Undecodable):
         raise why.__cause__ or why from None
     fields[_DATA - _FIRST] = data
     return type(empty)(*fields)
