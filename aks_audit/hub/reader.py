@@ -1,6 +1,6 @@
 """Reads one partition: events as they come, and credit for more as soon as these are handed over.
 
-It takes the place of the SDK's loop, which `sdk.read_with` explains. One task waits on the
+It takes the place of the SDK's loop, which `sdk.patches.read_with` explains. One task waits on the
 socket, takes what has come, hands it over and only then reads on. So what is in memory while nobody
 takes it is one batch, whatever the hub was allowed to send: the rest waits in the socket and in the
 hub.
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from azure.eventhub import EventData
 
 from .credit import QUIET_S, CreditPool
-from .sdk import PartitionLink, size_of
+from .sdk.conversion import size_of
+from .sdk.link import PartitionLink
 
 OPENING_S = 60.0
 """How long the opening of a partition may take: the SDK gives authentication 60 s."""

@@ -35,14 +35,9 @@ from .handover import Handover, on_trio
 from .lag_probe import LagProbe
 from .ownership import SdkStore
 from .reader import EMPTY_CALLBACK_S, Reader
-from .sdk import (
-    PartitionLink,
-    decode_whatever_comes,
-    displaced,
-    forget_delivery_tags,
-    read_with,
-    to_hub_event,
-)
+from .sdk.conversion import displaced, to_hub_event
+from .sdk.link import PartitionLink
+from .sdk.patches import decode_whatever_comes, forget_delivery_tags, read_with
 from .start_position import CreateCheckpoint, Restart, StartPositions
 from .stream import refused
 from .watchdog import Watchdog

@@ -27,7 +27,7 @@ from ..ops.metrics import ReceiverMetrics
 from .handover import Handover
 from .ownership import STORE_THREADS
 from .receiver import Receiver, Wiring
-from .sdk import check_private_names
+from .sdk.names import check_private_names
 
 log = get_logger("source")
 

@@ -8,7 +8,7 @@ import pytest
 from azure.eventhub import EventData
 from azure.eventhub._pyamqp._decode import decode_payload
 
-from aks_audit.hub.sdk import body_of
+from aks_audit.hub.sdk.conversion import body_of
 from aks_audit.hub.sections import decode, value_size
 from emulator import amqp, message
 from testkit.rig import HUB, Rig

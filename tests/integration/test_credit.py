@@ -10,7 +10,9 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
 from aks_audit.hub.credit import CreditPool
 from aks_audit.hub.reader import Reader
-from aks_audit.hub.sdk import PartitionLink, body_of, read_with
+from aks_audit.hub.sdk.conversion import body_of
+from aks_audit.hub.sdk.link import PartitionLink
+from aks_audit.hub.sdk.patches import read_with
 from emulator import ThreadedEmulator
 from testkit.rig import Rig, Store, open_rig
 from testkit.streams.bodies import audit_bodies

@@ -4,7 +4,7 @@ import gc
 from azure.eventhub._pyamqp.aio._receiver_async import ReceiverLink
 from azure.eventhub.aio import EventHubConsumerClient
 
-from aks_audit.hub.sdk import forget_delivery_tags
+from aks_audit.hub.sdk.patches import forget_delivery_tags
 from emulator import ThreadedEmulator
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "aks_audit"
 SOURCES = (PACKAGE, "emulator", "testkit", "demo", "bench", "build")
 
-SDK_PATCHES = ("aks_audit/hub/sdk.py",)
+SDK_PATCHES = ("aks_audit/hub/sdk/",)
 """Where private names of the Azure SDK may be touched."""
 DOCUMENTED = frozenset({"_proxy_to_logger", "_exit"})
 """Names that their package documents in spite of the underscore: structlog's for its wrappers, and

@@ -10,7 +10,7 @@ from azure.eventhub import EventData
 from aks_audit.hub import reader as module
 from aks_audit.hub.credit import CreditPool
 from aks_audit.hub.reader import RETRIES_MAX, Reader
-from aks_audit.hub.sdk import PartitionLink
+from aks_audit.hub.sdk.link import PartitionLink
 
 
 class StolenError(Exception):

@@ -5,24 +5,24 @@ from azure.eventhub._pyamqp.aio import _receiver_async
 from azure.eventhub.aio import EventHubConsumerClient
 
 from aks_audit.errors import Fatal
-from aks_audit.hub import sdk
+from aks_audit.hub.sdk import names
 
 
-@pytest.mark.parametrize("name", sdk.PRIVATE_NAMES)
+@pytest.mark.parametrize("name", names.PRIVATE_NAMES)
 def test_the_sdk_has_the_private_names_that_are_relied_on(name: str) -> None:
-    assert sdk._is_there(name), (
+    assert names._is_there(name), (
         f"azure-eventhub no longer has {name}: read what took its place, mend"
-        " aks_audit/hub/sdk.py, and only then raise the pin in pyproject.toml"
+        " aks_audit/hub/sdk/, and only then raise the pin in pyproject.toml"
     )
 
 
 def test_a_private_name_that_is_gone_ends_the_start_with_its_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sdk.check_private_names()
+    names.check_private_names()
     monkeypatch.delattr(EventHubConsumerClient, "_create_consumer")
     with pytest.raises(Fatal, match=r"EventHubConsumerClient\._create_consumer.*pyproject"):
-        sdk.check_private_names()
+        names.check_private_names()
 
 
 def test_an_attribute_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,17 +32,17 @@ def test_an_attribute_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(_receiver_async, "ReceiverLink", Renamed)
     with pytest.raises(Fatal, match=r"ReceiverLink\._received_delivery_tags"):
-        sdk.check_private_names()
+        names.check_private_names()
 
 
 def test_a_module_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.eventhub.aio._consumer_async", None)
     with pytest.raises(Fatal, match=r"_consumer_async:EventHubConsumer\._open"):
-        sdk.check_private_names()
+        names.check_private_names()
 
 
 @pytest.mark.parametrize(
     "name", ["azure.eventhub._no_such_module:Name", "azure.eventhub.aio:EventHubConsumerClient._no"]
 )
 def test_a_name_that_is_not_there_is_seen(name: str) -> None:
-    assert not sdk._is_there(name)
+    assert not names._is_there(name)
