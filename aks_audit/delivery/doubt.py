@@ -23,8 +23,8 @@ everything is sick itself.
 No I/O here: `Sender` posts, and `end_doubt` lets time pass.
 """
 
-import heapq
 import itertools
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -106,6 +106,7 @@ class Doubt:
         self._more = more
         self._accepted: deque[Body] = deque()
         self._again: list[Body] = []
+        """What has to be posted again, in order."""
         self._numbers = itertools.count()
         self._breaks = self._acceptances = self._released = 0
         self._alone: int | None = None
@@ -123,7 +124,7 @@ class Doubt:
     @property
     def waiting(self) -> bool:
         """Whether something has to be posted again before what is new."""
-        return bool(self._again) and self._first() is not None
+        return self._first() is not None
 
     @property
     def blocked(self) -> bool:
@@ -141,33 +142,28 @@ class Doubt:
 
     def take(self) -> Body | None:
         """The next body that has to be posted again, if one may be posted now."""
-        if not self._again or self.blocked:
-            return None
-        body = self._first()
+        body = None if self.blocked else self._first()
         if body is None:
             return None
         self._again.remove(body)
-        heapq.heapify(self._again)
         if self._alone is not None:
             self._held = body.order[0]
             if len(body.items) > self._alone:
                 body, rest = body.split(self._alone)
-                heapq.heappush(self._again, rest)
+                insort(self._again, rest)
         return body
 
     def _first(self) -> Body | None:
         """The body that goes next: while they go one by one, a suspected one goes last."""
-        first = self._again[0]
-        if self._alone is None or first.crashed_at != self._released:
-            return first
-        others = [each for each in self._again if each.crashed_at != self._released]
-        if others:
-            return min(others)
-        return None if self._more() else first
+        again = self._again
+        if not again or self._alone is None:
+            return next(iter(again), None)
+        suspect = None if self._more() else again[0]
+        return next((each for each in again if each.crashed_at != self._released), suspect)
 
     def give_back(self, body: Body) -> None:
         """Have a body posted later, in its place."""
-        heapq.heappush(self._again, body)
+        insort(self._again, body)
         self._wake()
 
     def put_down(self, body: Body) -> None:
@@ -259,7 +255,7 @@ class Doubt:
 
     def _post_again(self, bodies: Sequence[Body]) -> None:
         for body in bodies:
-            heapq.heappush(self._again, body)
+            insort(self._again, body)
             self._metrics.posted_again.inc(len(body.items))
         self._changed.unpark_all()
         self._wake()

@@ -26,8 +26,9 @@ from ..ops.logs import get_logger
 from ..ops.metrics import ReceiverMetrics
 from .handover import Handover
 from .ownership import STORE_THREADS
-from .receiver import Receiver, Wiring
+from .receiver import Receiver
 from .sdk.names import check_private_names
+from .wiring import Wiring
 
 log = get_logger("source")
 

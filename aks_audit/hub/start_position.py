@@ -11,10 +11,7 @@ hub is asked when the partition is claimed, and STREAMRESET says where another s
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
-from azure.eventhub import EventData
-from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from ..checkpoints.record import Found, Unusable
@@ -23,16 +20,10 @@ from ..config.settings import HubConfig, StartAt, StreamReset
 from ..errors import Retryable, describe
 from ..model import Position
 from ..ops.logs import get_logger
-from .stream import State, difference, milliseconds, position_of, state_of
+from .inspection import Inspection
+from .stream import State, difference
 
 log = get_logger("receiver")
-
-PEEK_S = 30.0
-"""How long a look at one event may take."""
-LOOKS_AT_ONCE = 32
-"""Partitions that are asked for their state at the same time. Each look is a connection. It
-takes some 0.6 s, most of it in pauses of the SDK: with 8 at a time, the looks at 256 partitions
-took three quarters of the start (measured)."""
 
 CreateCheckpoint = Callable[[str, Position], Awaitable[Position]]
 """async (partition, position) -> position: write a first checkpoint; returns the one that stands"""
@@ -49,7 +40,7 @@ class StartPositions:
 
     Args:
         hub: With STARTPOSITION and STREAMRESET.
-        make_client: Makes another client, to look at single events with.
+        inspection: Asks the hub.
         create: Writes a first checkpoint.
         restart: Writes the checkpoint of a partition whose stream is another one.
         suspects: Partitions whose stream may be another one by now. Those that were looked into
@@ -59,20 +50,17 @@ class StartPositions:
     def __init__(
         self,
         hub: HubConfig,
-        make_client: Callable[[], EventHubConsumerClient],
+        inspection: Inspection,
         create: CreateCheckpoint,
         restart: Restart,
         suspects: set[str],
     ) -> None:
         self._hub = hub
-        self._make_client = make_client
+        self._inspection = inspection
         self._create = create
         self._restart = restart
         self._suspects = suspects
-        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._known: dict[str, Position] = {}
-        self.hub_created_ms = 0
-        """When the hub that is read was created, in milliseconds of Unix time."""
         self.stopped: dict[str, str] = {}
         """Why a partition of ours is not to be read."""
         self.asked: set[str] = set()
@@ -85,9 +73,8 @@ class StartPositions:
         """For the SDK: whether the event at the position is to come once more. It does, and shows
         whether the stream is still the same."""
 
-    def begin(self, partitions: set[str], hub_created: datetime) -> None:
-        """Note which partitions the hub has, and when it was created."""
-        self.hub_created_ms = milliseconds(hub_created)
+    def begin(self, partitions: set[str]) -> None:
+        """Note which partitions the hub has."""
         # The SDK looks into these whenever it begins to read, and takes an empty one for False.
         self.inclusive.update(dict.fromkeys(partitions, False))
 
@@ -96,16 +83,11 @@ class StartPositions:
         return self._known.get(partition)
 
     async def listed(
-        self,
-        client: EventHubConsumerClient,
-        found: Mapping[str, Found],
-        partitions: set[str],
-        ours: set[str],
+        self, found: Mapping[str, Found], partitions: set[str], ours: set[str]
     ) -> None:
         """See to it that each partition has a checkpoint, and those of ours one of this stream.
 
         Args:
-            client: Asks the hub.
             found: The checkpoints, as the store has them.
             partitions: All of the hub.
             ours: Those that we own now.
@@ -120,14 +102,12 @@ class StartPositions:
                 self._stop(partition, checkpoint.reason)
             else:
                 self._known[partition] = checkpoint
-        await self._write_first_checkpoints(client, partitions - found.keys(), found.keys())
+        await self._write_first_checkpoints(partitions - found.keys(), found.keys())
         doubtful = [each for each in ours & self._known.keys() if self._doubtful(each)]
-        if doubtful:
-            hub = await client.get_eventhub_properties()
-            if milliseconds(hub["created_at"]) != self.hub_created_ms:
-                raise Retryable("the hub was created anew")  # the lag probe ends this client
+        if doubtful and await self._inspection.is_another_hub():
+            raise Retryable("the hub was created anew")  # the lag probe ends this client
         until = asyncio.get_running_loop().time() + LISTING_S
-        await asyncio.gather(*(self._look_into(client, each, until) for each in doubtful))
+        await asyncio.gather(*(self._look_into(each, until) for each in doubtful))
         for partition, position in self._known.items():
             begun = position.sequence_number >= 0
             self.positions[partition] = position.sequence_number if begun else position.offset
@@ -137,26 +117,26 @@ class StartPositions:
         if partition in self.stopped:
             return False
         known = self._known[partition]
-        return partition in self._suspects or known.hub_created_ms != self.hub_created_ms
+        return (
+            partition in self._suspects or known.hub_created_ms != self._inspection.hub_created_ms
+        )
 
     def _stop(self, partition: str, why: str) -> None:
         self.stopped[partition] = why
 
-    async def _look_into(
-        self, client: EventHubConsumerClient, partition: str, until: float
-    ) -> None:
+    async def _look_into(self, partition: str, until: float) -> None:
         """Ask the hub whether a partition's stream is that of its checkpoint.
 
         A fault of one partition stops this one only: it is looked into again at the next claim.
         """
         stored = self._known[partition]
         try:
-            async with self._looking:
+            async with self._inspection.at_once:
                 if asyncio.get_running_loop().time() > until:
                     self._stop(partition, "its stream is looked into soon")
                     return
-                state = await self.state(client, partition)
-                event = await self._event_at(stored, state, partition)
+                state = await self._inspection.state(partition)
+                event = await self._inspection.event_at(stored, state, partition)
             why = difference(stored, state, event)
             if why is not None:
                 await self._begin_anew(partition, stored, state, why)
@@ -176,21 +156,6 @@ class StartPositions:
                 known.enqueued_ms,
                 state.hub_created_ms,
             )
-
-    async def state(self, client: EventHubConsumerClient, partition: str) -> State:
-        """Ask the hub about a partition. Raises what the SDK raises."""
-        properties = await client.get_partition_properties(partition)
-        return state_of(properties, self.hub_created_ms)
-
-    async def _event_at(self, stored: Position, state: State, partition: str) -> Position | None:
-        """The event with a checkpoint's sequence number; None where the hub does not have it."""
-        number = stored.sequence_number
-        if not state.oldest <= number <= state.last.sequence_number:
-            return None
-        # With the level of our own readers, which displaces one that an earlier client left behind.
-        event = await _peek(self._make_client(), partition, number, owner_level=0)
-        found = position_of(event, state.hub_created_ms)
-        return found if found.sequence_number == number else None
 
     async def _begin_anew(self, partition: str, stored: Position, state: State, why: str) -> None:
         reset = self._hub.stream_reset
@@ -217,9 +182,7 @@ class StartPositions:
         await self._restart(partition, stored, position)
         self._known[partition] = position
 
-    async def _write_first_checkpoints(
-        self, client: EventHubConsumerClient, missing: set[str], there: Collection[str]
-    ) -> None:
+    async def _write_first_checkpoints(self, missing: set[str], there: Collection[str]) -> None:
         """Settle where partitions begin that have no checkpoint, whoever will own them.
 
         The last partition is written first. So a partition without a checkpoint, of a group
@@ -230,7 +193,7 @@ class StartPositions:
         wiped = bool(missing & self._known.keys())
         partitions = sorted(missing, key=_number, reverse=True)
         looks = [
-            asyncio.create_task(self._first(client, partition, there, wiped=wiped))
+            asyncio.create_task(self._first(partition, there, wiped=wiped))
             for partition in partitions
         ]
         try:
@@ -248,23 +211,19 @@ class StartPositions:
         except Unusable as fault:
             self._stop(partition, fault.reason)
 
-    async def _first(
-        self, client: EventHubConsumerClient, partition: str, there: Iterable[str], *, wiped: bool
-    ) -> Position:
+    async def _first(self, partition: str, there: Iterable[str], *, wiped: bool) -> Position:
         if partition in self._known:
             return self._known[partition]
         late = wiped or any(_number(each) < _number(partition) for each in there)
-        async with self._looking:
-            return await self._resolve(client, partition, from_oldest=late)
+        async with self._inspection.at_once:
+            return await self._resolve(partition, from_oldest=late)
 
-    async def _resolve(
-        self, client: EventHubConsumerClient, partition: str, *, from_oldest: bool
-    ) -> Position:
+    async def _resolve(self, partition: str, *, from_oldest: bool) -> Position:
         """The position *behind* which a partition is to be read. Raises what the SDK raises.
 
         With ``from_oldest``, that is before all there is, whatever STARTPOSITION says.
         """
-        state = await self.state(client, partition)
+        state = await self._inspection.state(partition)
         last = state.last
         if state.oldest > last.sequence_number:
             # Nothing to read, but sequence numbers go on where retention took the events away.
@@ -275,56 +234,13 @@ class StartPositions:
         if isinstance(start, datetime):
             if (last.enqueued_ms or 0) < start.timestamp() * 1000:
                 return last
-            first = await _peek(self._make_client(), partition, start)
-            before = (first.sequence_number or 0) - 1
+            first = await self._inspection.first(partition, start)
+            before = first.sequence_number - 1
             if before >= state.oldest:
-                previous = await _peek(self._make_client(), partition, before)
-                return position_of(previous, state.hub_created_ms)
+                return await self._inspection.first(partition, before)
         return state.before_oldest
 
 
 def _number(partition: str) -> tuple[int, str]:
     """The order in which partitions were added: they are numbered."""
     return (int(partition) if partition.isdecimal() else 0, partition)
-
-
-async def _peek(
-    client: EventHubConsumerClient,
-    partition: str,
-    position: datetime | int,
-    owner_level: int | None = None,
-) -> EventData:
-    """The first event at or after a position.
-
-    Raises Retryable when none comes, and what the SDK raises when it cannot receive.
-    """
-    found: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
-
-    async def on_event(_context: PartitionContext, event: EventData | None) -> None:
-        if event is not None and not found.done():
-            found.set_result(event)
-
-    async with client:
-        receiving = asyncio.create_task(
-            client.receive(
-                on_event=on_event,
-                partition_id=partition,
-                starting_position=position,
-                starting_position_inclusive=True,
-                prefetch=1,
-                owner_level=owner_level,
-            )
-        )
-        try:
-            either: set[asyncio.Future[Any]] = {found, receiving}
-            await asyncio.wait(either, timeout=PEEK_S, return_when=asyncio.FIRST_COMPLETED)
-            if found.done():
-                return found.result()
-            raise Retryable(f"no event of partition {partition} at {position}")
-        finally:
-            await client.close()
-            # What still runs is the load balancer's pause.
-            receiving.cancel()
-            await asyncio.wait({receiving})
-            if not receiving.cancelled():
-                receiving.result()

@@ -9,11 +9,8 @@ What raises a suspicion is cheap and may be wrong. Then the hub is asked, and `d
 """
 
 import re
-from datetime import datetime
-from typing import Any
 
 import msgspec
-from azure.eventhub import EventData
 
 from ..model import Position
 
@@ -35,28 +32,6 @@ class State(msgspec.Struct, frozen=True):
     def before_oldest(self) -> Position:
         """The position behind which all there is begins."""
         return Position(self.oldest - 1, "-1", None, self.hub_created_ms)
-
-
-def state_of(properties: dict[str, Any], hub_created_ms: int) -> State:
-    """Read what the SDK returns of a partition's properties."""
-    number: int = properties["last_enqueued_sequence_number"]
-    enqueued_ms = milliseconds(properties["last_enqueued_time_utc"]) if number >= 0 else None
-    last = Position(number, str(properties["last_enqueued_offset"]), enqueued_ms, hub_created_ms)
-    empty: bool = properties["is_empty"]
-    oldest: int = number + 1 if empty else properties["beginning_sequence_number"]
-    return State(hub_created_ms, oldest, last)
-
-
-def position_of(event: EventData, hub_created_ms: int | None = None) -> Position:
-    """Where an event of the SDK stands, in the stream of a hub that was created then."""
-    enqueued = event.enqueued_time
-    enqueued_ms = None if enqueued is None else milliseconds(enqueued)
-    return Position(event.sequence_number or 0, event.offset or "", enqueued_ms, hub_created_ms)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Unix time in milliseconds, which is how exact Event Hubs is."""
-    return round(moment.timestamp() * 1000)
 
 
 def refused(error: str) -> bool:

@@ -18,9 +18,10 @@ from aks_audit.config.load import load
 from aks_audit.errors import Retryable
 from aks_audit.hub.balancing import BALANCE_LAPSE_S
 from aks_audit.hub.handover import Handover
+from aks_audit.hub.inspection import peek
 from aks_audit.hub.ownership import BACKOFF_MAX_S, StoreBackoff
-from aks_audit.hub.receiver import Receiver, Wiring
-from aks_audit.hub.start_position import _peek
+from aks_audit.hub.receiver import Receiver
+from aks_audit.hub.wiring import Wiring
 from aks_audit.model import Position
 from tests.helpers import ENVIRONMENT
 
@@ -112,10 +113,10 @@ def test_what_an_old_claim_brings_late_does_not_move_the_new_one(other: Trio) ->
         claimed, go_on = asyncio.Event(), asyncio.Event()
 
         async def old() -> None:
-            await receiver._on_claimed(CONTEXT)
+            await receiver._callbacks.on_claimed(CONTEXT)
             claimed.set()
             await go_on.wait()
-            await asyncio.create_task(receiver._on_events(CONTEXT, [event(9)]))
+            await asyncio.create_task(receiver._callbacks.on_events(CONTEXT, [event(9)]))
 
         slow = asyncio.create_task(old())
         await claimed.wait()
@@ -123,8 +124,8 @@ def test_what_an_old_claim_brings_late_does_not_move_the_new_one(other: Trio) ->
         ledger.wrote(Position(4, "4"))  # so that a claim at -1 is another one
 
         async def new() -> None:
-            await receiver._on_claimed(CONTEXT)
-            await asyncio.create_task(receiver._on_events(CONTEXT, [event(0)]))
+            await receiver._callbacks.on_claimed(CONTEXT)
+            await asyncio.create_task(receiver._callbacks.on_events(CONTEXT, [event(0)]))
 
         await asyncio.create_task(new())
         (fresh,) = other.ledger.partitions()
@@ -144,21 +145,21 @@ def test_a_claim_that_closes_late_leaves_the_marks_of_the_new_one(other: Trio) -
         claimed, go_on = asyncio.Event(), asyncio.Event()
 
         async def old() -> None:
-            await receiver._on_claimed(CONTEXT)
+            await receiver._callbacks.on_claimed(CONTEXT)
             claimed.set()
             await go_on.wait()
-            await asyncio.shield(receiver._on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST))
+            await asyncio.shield(receiver._callbacks.on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST))
 
         async def new() -> None:
-            await receiver._on_claimed(CONTEXT)
-            await receiver._on_events(CONTEXT, [event(0)])
+            await receiver._callbacks.on_claimed(CONTEXT)
+            await receiver._callbacks.on_events(CONTEXT, [event(0)])
             receiver.watchdog.blocked.add("0")
             go_on.set()
             await closing
             assert "0" in receiver.watchdog.partitions
             assert "0" in receiver.watchdog.blocked
             assert receiver._probe.received == {"0": 0}
-            await asyncio.shield(receiver._on_closed(CONTEXT, CloseReason.SHUTDOWN))
+            await asyncio.shield(receiver._callbacks.on_closed(CONTEXT, CloseReason.SHUTDOWN))
 
         closing = asyncio.create_task(old())
         await claimed.wait()
@@ -178,9 +179,9 @@ def test_a_claim_behind_the_sdk_s_start_is_refused(other: Trio) -> None:
 
     async def main() -> None:
         with pytest.raises(Retryable, match="went back"):
-            await other.receiver._on_claimed(CONTEXT)
+            await other.receiver._callbacks.on_claimed(CONTEXT)
         with pytest.raises(Retryable, match="not claimed"):
-            await other.receiver._on_events(CONTEXT, [event(151)])
+            await other.receiver._callbacks.on_events(CONTEXT, [event(151)])
 
     run(main)
     assert not waiting(other)
@@ -188,12 +189,14 @@ def test_a_claim_behind_the_sdk_s_start_is_refused(other: Trio) -> None:
 
 def test_a_partition_that_was_fenced_off_is_let_go_of(other: Trio) -> None:
     async def main() -> None:
-        await other.receiver._on_claimed(CONTEXT)
+        await other.receiver._callbacks.on_claimed(CONTEXT)
         (ledger,) = other.ledger.partitions()
         other.ledger.forget("0", ledger)
         with pytest.raises(Retryable, match="claimed anew"):
-            await other.receiver._on_events(CONTEXT, [])
-        await asyncio.shield(other.receiver._on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST))
+            await other.receiver._callbacks.on_events(CONTEXT, [])
+        await asyncio.shield(
+            other.receiver._callbacks.on_closed(CONTEXT, CloseReason.OWNERSHIP_LOST)
+        )
         assert other.released == [ledger]
 
     run(main)
@@ -215,7 +218,7 @@ def test_another_replica_s_first_checkpoint_is_where_we_start(other: Trio) -> No
                     "last_enqueued_time_utc": datetime(2026, 1, 1, tzinfo=UTC),
                 }
 
-        receiver._client = Hub()  # type: ignore[assignment]
+        receiver._inspection._client = cast("EventHubConsumerClient", Hub())
         await receiver._listed({}, set())
         assert receiver._starts.positions == {"0": 100}
 
@@ -232,10 +235,10 @@ def test_a_callback_that_had_to_wait_never_looks_as_if_it_had_lapsed(other: Trio
             super().discard(str(partition))
 
     async def main() -> None:
-        await other.receiver._on_claimed(CONTEXT)
+        await other.receiver._callbacks.on_claimed(CONTEXT)
         watchdog.blocked = Blocked()
         watchdog.partitions["0"] = 0
-        await other.receiver._on_events(CONTEXT, [event(0)])
+        await other.receiver._callbacks.on_events(CONTEXT, [event(0)])
         assert not watchdog.blocked
 
     run(main)
@@ -266,7 +269,7 @@ def test_a_store_that_fails_is_asked_each_round_while_ownership_lasts_then_seldo
 
 
 class Failing:
-    """What `start_position._peek` asks of the SDK's client: it cannot receive."""
+    """What `inspection.peek` asks of the SDK's client: it cannot receive."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -289,7 +292,7 @@ def test_a_look_at_an_event_ends_when_the_client_cannot_receive() -> None:
 
     async def main() -> None:
         with pytest.raises(EventHubError, match="no such consumer group"):
-            await _peek(cast("EventHubConsumerClient", client), "0", 7)
+            await peek(cast("EventHubConsumerClient", client), "0", 7)
 
     run(main)
     assert client.closed

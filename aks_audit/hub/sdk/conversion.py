@@ -2,14 +2,15 @@
 
 import re
 import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from azure.eventhub import EventData
 from azure.eventhub.amqp import AmqpMessageBodyType
 
-from ...model import HubEvent
-from ..stream import position_of
+from ...model import HubEvent, Position
+from ..stream import State
 
 _STOLEN = re.compile(r"link:stolen|higher epoch|epoch receiver", re.IGNORECASE)
 """What Event Hubs says to a reader that another one displaces, or that it refuses for another one.
@@ -25,6 +26,28 @@ def to_hub_event(partition: str, event: EventData, hub_created_ms: int) -> HubEv
     enqueued_ms = position.enqueued_ms
     enqueued_at = time.time() if enqueued_ms is None else enqueued_ms / 1000
     return HubEvent(partition, position, enqueued_at, body_of(event))
+
+
+def state_of(properties: dict[str, Any], hub_created_ms: int) -> State:
+    """Read what the SDK returns of a partition's properties."""
+    number: int = properties["last_enqueued_sequence_number"]
+    enqueued_ms = milliseconds(properties["last_enqueued_time_utc"]) if number >= 0 else None
+    last = Position(number, str(properties["last_enqueued_offset"]), enqueued_ms, hub_created_ms)
+    empty: bool = properties["is_empty"]
+    oldest: int = number + 1 if empty else properties["beginning_sequence_number"]
+    return State(hub_created_ms, oldest, last)
+
+
+def position_of(event: EventData, hub_created_ms: int | None = None) -> Position:
+    """Where an event of the SDK stands, in the stream of a hub that was created then."""
+    enqueued = event.enqueued_time
+    enqueued_ms = None if enqueued is None else milliseconds(enqueued)
+    return Position(event.sequence_number or 0, event.offset or "", enqueued_ms, hub_created_ms)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Unix time in milliseconds, which is how exact Event Hubs is."""
+    return round(moment.timestamp() * 1000)
 
 
 def body_of(event: EventData) -> bytes:
