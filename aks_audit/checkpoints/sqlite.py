@@ -25,39 +25,32 @@ FILE_MODE = 0o600
 
 # Event Hubs ignores the case of these names, the keys of the tables do not. So each statement uses
 # the spelling that the table has. Version 1.0 wrote a second checkpoint where the hub was spelt in
-# another way: of two the lower one counts, which loses nothing.
-_SPELT = """
-    SELECT namespace, hub, consumer_group, partition FROM checkpoint
+# another way: of two the lower one counts, which loses nothing, and a claim deletes the other.
+#
+# The table `stream` stands beside 1.0's own, so that 1.0 can still read its file. What it says
+# counts only for the sequence number that it was written with: 1.0 moves a checkpoint without it.
+_CHECKPOINTS = """
+    SELECT namespace, hub, consumer_group, partition, "offset", sequence_number, writer,
+        enqueued, hubcreated
+    FROM checkpoint LEFT JOIN stream
+    USING (namespace, hub, consumer_group, partition, sequence_number)
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE AND partition = ? ORDER BY sequence_number LIMIT 1
+    AND consumer_group = ? COLLATE NOCASE AND partition LIKE ? ORDER BY sequence_number
 """
+"""Of one partition, or of all where the last value is '%'. The names of partitions are numbers."""
 _OTHERS = """
     DELETE FROM checkpoint
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
     AND consumer_group = ? COLLATE NOCASE AND partition = ?
     AND (namespace, hub, consumer_group) <> (?, ?, ?)
 """
-"""Deletes what else there is of a partition, at a claim: one spelling goes on."""
-_OWNER = """
-    SELECT * FROM ownership
-    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE AND partition = ? ORDER BY modified DESC LIMIT 1
-"""
 _OWNERS = """
     SELECT * FROM ownership
     WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE ORDER BY modified
+    AND consumer_group = ? COLLATE NOCASE AND partition LIKE ? ORDER BY modified
 """
-
-# The table `stream` stands beside 1.0's own, so that 1.0 can still read its file. What it says
-# counts only for the sequence number that it was written with: 1.0 moves a checkpoint without it.
-_FOUND = """
-    SELECT partition, "offset", sequence_number, writer, enqueued, hubcreated
-    FROM checkpoint LEFT JOIN stream
-    USING (namespace, hub, consumer_group, partition, sequence_number)
-    WHERE namespace = ? COLLATE NOCASE AND hub = ? COLLATE NOCASE
-    AND consumer_group = ? COLLATE NOCASE ORDER BY sequence_number DESC
-"""
+"""As above; of two spellings the last one counts, which was claimed last."""
+_ALL = "%"
 
 CLOCK_SLACK_S = 60.0
 """An ownership whose time is further in the future than this was claimed before the clock was put
@@ -123,7 +116,7 @@ class SqliteStore(Store):
         """The ownership of all partitions that were ever claimed."""
         scope = (fully_qualified_namespace, eventhub_name, consumer_group)
         with self._transaction() as connection:
-            rows = connection.execute(_OWNERS, scope).fetchall()
+            rows = connection.execute(_OWNERS, (*scope, _ALL)).fetchall()
         latest = time.time() + CLOCK_SLACK_S
         return [
             {
@@ -158,7 +151,7 @@ class SqliteStore(Store):
         self, connection: sqlite3.Connection, ownership: dict[str, Any]
     ) -> dict[str, Any] | None:
         key = _key(ownership)
-        row = connection.execute(_OWNER, key).fetchone()
+        row = next(reversed(connection.execute(_OWNERS, key).fetchall()), None)
         if (row["etag"] if row is not None else None) != ownership.get("etag"):
             return None
         claimed = {**ownership, "etag": str(uuid.uuid4()), "last_modified_time": time.time()}
@@ -172,10 +165,12 @@ class SqliteStore(Store):
     def update_checkpoint(self, checkpoint: dict[str, Any], **_: Any) -> None:
         """Write a checkpoint as the SDK does it, unfenced."""
         position = Position(checkpoint["sequence_number"], str(checkpoint["offset"]))
-        key = _key(checkpoint)
         with self._transaction() as connection:
-            if not self._insert(connection, key, position, ""):
-                self._set(connection, self._spelt(connection, key), position)
+            key, row = self._row(connection, _key(checkpoint))
+            if row is None:
+                self._insert(connection, key, position, "")
+            else:
+                self._set(connection, key, position)
 
     def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
@@ -198,21 +193,23 @@ class SqliteStore(Store):
     def found(self, scope: Scope) -> Mapping[str, Found]:
         """See `FencedWrites.found`."""
         with self._transaction() as connection:
-            rows = connection.execute(_FOUND, scope).fetchall()
-        return {str(row["partition"]): self._found(row) for row in rows}
+            rows = connection.execute(_CHECKPOINTS, (*scope, _ALL)).fetchall()
+        return {str(row["partition"]): self._found(row) for row in reversed(rows)}
 
     def create(self, key: Key, position: Position, writer: str = "") -> Position:
         """See `FencedWrites.create`."""
         with self._transaction() as connection:
-            if self._insert(connection, key, position, writer):
-                return position
-            return usable(self._read(connection, self._spelt(connection, key))[0])
+            key, row = self._row(connection, key)
+            if row is not None:
+                return usable(self._found(row))
+            self._insert(connection, key, position, writer)
+            return position
 
     def fence(self, key: Key, writer: str) -> Position:
         """See `FencedWrites.fence`."""
         with self._transaction() as connection:
-            key = self._spelt(connection, key)
-            position = usable(self._read(connection, key)[0])
+            key, row = self._row(connection, key)
+            position = usable(self._found(self._there(key, row)))
             connection.execute(_OTHERS, (*key, *key[:3]))
             connection.execute(
                 "UPDATE checkpoint SET writer = ?"
@@ -224,42 +221,37 @@ class SqliteStore(Store):
     def advance(self, key: Key, writer: str, position: Position) -> None:
         """See `FencedWrites.advance`."""
         with self._transaction() as connection:
-            if self._insert(connection, key, position, writer):
+            key, row = self._row(connection, key)
+            if row is None:
                 log.warning("a checkpoint has vanished, writing it again", partition=key[3])
+                self._insert(connection, key, position, writer)
                 return
-            key = self._spelt(connection, key)
-            stored, last_writer = self._read(connection, key)
-            if last_writer != writer:
+            if row["writer"] != writer:
                 raise Fenced
+            stored = self._found(row)
             if isinstance(stored, Unusable) or stored.sequence_number < position.sequence_number:
                 self._set(connection, key, position)
 
     def replace(self, key: Key, writer: str, position: Position) -> None:
         """See `FencedWrites.replace`."""
         with self._transaction() as connection:
-            key = self._spelt(connection, key)
-            if self._read(connection, key)[1] != writer:
+            key, row = self._row(connection, key)
+            if self._there(key, row)["writer"] != writer:
                 raise Fenced
             self._set(connection, key, position)
 
-    def _spelt(self, connection: sqlite3.Connection, key: Key) -> Key:
-        """The key of a partition's checkpoint, as the table has it."""
-        found: Key | None = connection.execute(_SPELT, key).fetchone()
-        if found is None:
-            raise sqlite3.DataError(f"{self._file} has lost the checkpoint of partition {key[3]}")
-        namespace, hub, group, partition = found
-        return namespace, hub, group, partition
+    def _row(self, connection: sqlite3.Connection, key: Key) -> tuple[Key, sqlite3.Row | None]:
+        """A partition's checkpoint, if there is one, and its key as the table has it."""
+        row: sqlite3.Row | None = connection.execute(_CHECKPOINTS, key).fetchone()
+        if row is None:
+            return key, None
+        namespace, hub, group, partition, *_ = row
+        return (namespace, hub, group, partition), row
 
-    def _read(self, connection: sqlite3.Connection, key: Key) -> tuple[Found, str]:
-        """A checkpoint, and who wrote it."""
-        row = connection.execute(
-            'SELECT partition, "offset", sequence_number, writer, enqueued, hubcreated'
-            " FROM checkpoint LEFT JOIN stream"
-            " USING (namespace, hub, consumer_group, partition, sequence_number)"
-            " WHERE (namespace, hub, consumer_group, partition) = (?, ?, ?, ?)",
-            key,
-        ).fetchone()
-        return self._found(row), str(row["writer"])
+    def _there(self, key: Key, row: sqlite3.Row | None) -> sqlite3.Row:
+        if row is None:
+            raise sqlite3.DataError(f"{self._file} has lost the checkpoint of partition {key[3]}")
+        return row
 
     def _found(self, row: sqlite3.Row) -> Found:
         known = {name: row[name] for name in ("offset", "enqueued", "hubcreated")}
@@ -268,16 +260,12 @@ class SqliteStore(Store):
 
     def _insert(
         self, connection: sqlite3.Connection, key: Key, position: Position, writer: str
-    ) -> bool:
-        """Write a checkpoint unless there is one; returns whether there was none."""
-        if connection.execute(_SPELT, key).fetchone() is not None:
-            return False
+    ) -> None:
         connection.execute(
             "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*key, position.offset, position.sequence_number, writer),
         )
         self._note_stream(connection, key, position)
-        return True
 
     def _set(self, connection: sqlite3.Connection, key: Key, position: Position) -> None:
         connection.execute(

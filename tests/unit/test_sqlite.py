@@ -185,6 +185,28 @@ def test_a_checkpoint_that_has_vanished_is_made_again(store: SqliteStore) -> Non
     assert checkpoints(store) == {"0": (2, "o2")}
 
 
+def test_of_two_spellings_of_a_hub_one_goes_on(store: SqliteStore, tmp_path: Path) -> None:
+    """As version 1.0 left them: the lower checkpoint counts, and the ownership claimed last."""
+    store.create(key(), at(7))
+    claim(store, named("0", owner_id="first"))
+    spelt = [SCOPE[0], SCOPE[1].upper(), SCOPE[2], "0"]
+    with sqlite3.connect(tmp_path / "checkpoints.db") as connection:
+        connection.execute(
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)", (*spelt, "o5", 5, "")
+        )
+        connection.execute(
+            "INSERT INTO ownership VALUES (?, ?, ?, ?, ?, ?, ?)", (*spelt, "last", "tag", 2e9)
+        )
+    connection.close()
+    (owned,) = {each["partition_id"]: each for each in store.list_ownership(*SCOPE)}.values()
+    assert owned["owner_id"] == "last"
+    assert claim(store, {**owned, "owner_id": "me"}) is not None
+    assert store.fence(key(), "me").sequence_number == 5
+    for number in (6, 8, 9):
+        store.advance(key(), "me", at(number))
+    assert checkpoints(store) == {"0": (9, "o9")}
+
+
 def test_without_a_claim_nothing_advances(store: SqliteStore) -> None:
     store.create(key(), at(0))
     with pytest.raises(Fenced):
