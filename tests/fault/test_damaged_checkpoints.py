@@ -82,10 +82,10 @@ class Tampering:
         return {str(each["partition_id"]): str(each["offset"]) for each in found}
 
 
-def deliver(rig: Rig, name: str, events: int = 40) -> None:
+def deliver(rig: Rig, name: str, start: str = "latest") -> None:
     """Have a forwarder deliver and checkpoint some events, and stop."""
-    rig.publish(audit_bodies(name, events, partitions=4))
-    with rig.forwarder(STARTPOSITION="latest") as forwarder:
+    rig.publish(audit_bodies(name, 40, partitions=4))
+    with rig.forwarder(STARTPOSITION=start) as forwarder:
         rig.account.wait()
         rig.wait_for_checkpoints()
         assert forwarder.stop() == 0
@@ -94,12 +94,8 @@ def deliver(rig: Rig, name: str, events: int = 40) -> None:
 
 @pytest.fixture
 def begun(stored_rig: Rig) -> Rig:
-    """A rig whose partitions have checkpoints, and events behind them."""
-    with stored_rig.forwarder() as forwarder:
-        stored_rig.publish(audit_bodies("first", 40, partitions=4))
-        stored_rig.account.wait()
-        stored_rig.wait_for_checkpoints()
-        assert forwarder.stop() == 0
+    """A rig whose partitions have checkpoints."""
+    deliver(stored_rig, "first", "earliest")
     return stored_rig
 
 
@@ -200,7 +196,7 @@ def goes_on_behind_go(rig: Rig) -> None:
 
 def test_a_sqlite_file_that_says_nothing_of_streams_is_read(rig: Rig) -> None:
     """Version 1.0 knows no such table, and moves checkpoints on without it."""
-    deliver_from_the_oldest(rig)
+    deliver(rig, "first", "earliest")
     connection = sqlite3.connect(Path(rig.store.environment["CHECKPOINTFILE"]))
     with connection:
         connection.execute("DROP TABLE stream")
@@ -208,11 +204,3 @@ def test_a_sqlite_file_that_says_nothing_of_streams_is_read(rig: Rig) -> None:
     connection.close()
     deliver(rig, "second")
     rig.account.check(duplicates_at_most=8)
-
-
-def deliver_from_the_oldest(rig: Rig) -> None:
-    with rig.forwarder() as forwarder:
-        rig.publish(audit_bodies("first", 40, partitions=4))
-        rig.account.wait()
-        rig.wait_for_checkpoints()
-        assert forwarder.stop() == 0

@@ -186,6 +186,14 @@ class Endpoint:
     async def _open(self, *_: object) -> Any:
         yield Connection(self)
 
+    async def deliver(self, events: int) -> None:
+        """Run the senders until the first events are done."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pool, self.setup.destination)
+            self.setup.channel.put(self.items[:events])
+            await self.setup.in_flight.drained()
+            nursery.cancel_scope.cancel()
+
     @property
     def ids(self) -> list[list[str]]:
         return [ids for _, ids in self.posts]
@@ -252,11 +260,7 @@ async def test_what_is_in_doubt_goes_before_the_batch_that_met_the_break(
 
     falco = Endpoint(monkeypatch, concurrency=1, batch_max_events=2)
     falco.answers.append(away)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_pool, falco.setup.destination)
-        falco.setup.channel.put(falco.items[:8])
-        await falco.setup.in_flight.drained()
-        nursery.cancel_scope.cancel()
+    await falco.deliver(8)
     first, second, third, fourth = ([f"id-{n}", f"id-{n + 1}"] for n in (0, 2, 4, 6))
     assert falco.ids == [first, second, third, first, first, second, third, fourth]
     assert falco.times == [0, 0, 0, 1, 2, 2, 2, 2]
@@ -272,11 +276,7 @@ async def test_another_fault_of_the_endpoint_leaves_the_doubt_alone(
 
     falco = Endpoint(monkeypatch, concurrency=1, batch_max_events=1)
     falco.answers.append(busy)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_pool, falco.setup.destination)
-        falco.setup.channel.put(falco.items[:3])
-        await falco.setup.in_flight.drained()
-        nursery.cancel_scope.cancel()
+    await falco.deliver(3)
     assert falco.ids == [["id-0"], ["id-1"], ["id-1"], ["id-2"]]
 
 
@@ -293,11 +293,7 @@ async def test_an_event_that_breaks_the_endpoint_is_found(
     falco = Endpoint(monkeypatch, concurrency=concurrency, batch_max_events=50)
     falco.answers.append(crash)
     with trio.fail_after(3600):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_pool, falco.setup.destination)
-            falco.setup.channel.put(falco.items[:300])
-            await falco.setup.in_flight.drained()
-            nursery.cancel_scope.cancel()
+        await falco.deliver(300)
     assert [(each.audit_id, each.reason) for each in falco.setup.letters.letters] == [
         ("id-70", "crash")
     ]
@@ -320,11 +316,7 @@ async def test_an_endpoint_that_breaks_with_everything_makes_no_dead_letter(
     falco = Endpoint(monkeypatch, concurrency=4, batch_max_events=50)
     falco.answers.append(crash)
     with trio.fail_after(36_000):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_pool, falco.setup.destination)
-            falco.setup.channel.put(falco.items[:300])
-            await falco.setup.in_flight.drained()
-            nursery.cancel_scope.cancel()
+        await falco.deliver(300)
     assert falco.setup.letters.letters == []
     assert falco.ledger.done.sequence_number == 299
 
