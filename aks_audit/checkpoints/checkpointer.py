@@ -117,7 +117,7 @@ class Checkpointer:
         self._metrics.writes.labels("written").inc()
         return standing
 
-    async def claim(self, partition: str, known: Position | None = None) -> PartitionLedger:
+    async def claim(self, partition: str, known: Position) -> PartitionLedger:
         """Make a partition's checkpoint ours; its ledger starts there.
 
         Args:
@@ -129,11 +129,7 @@ class Checkpointer:
             Retryable: The store fails, or its checkpoint cannot be used (`Unusable`).
         """
         position, writer = await self._fence(partition)
-        if (
-            known is not None
-            and known.sequence_number == position.sequence_number
-            and known != position
-        ):
+        if known.sequence_number == position.sequence_number and known != position:
             position = known
             key = self._key(partition)
             await call(self._limiter, self._store.replace, key, writer, position)

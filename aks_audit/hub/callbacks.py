@@ -11,6 +11,7 @@ from ..config.settings import HubConfig
 from ..errors import Retryable, describe
 from ..model import HubEvent
 from ..ops.logs import get_logger
+from .balancing import BALANCE_S
 from .claim import AnotherStream, Claim
 from .handover import on_trio
 from .inspection import Inspection
@@ -23,9 +24,9 @@ from .wiring import Wiring
 
 log = get_logger("receiver")
 
-RECHECK_S = 10.0
-"""How long a partition that is not to be read stays so, before its checkpoint is read again: by the
-next round of load balancing."""
+RECHECK_S = BALANCE_S
+"""How long a partition that is not to be read stays so, before a round of load balancing claims it
+anew, and reads its checkpoint again."""
 
 _claim: ContextVar[Claim] = ContextVar("claim")
 """The claim under which the current task reads. The SDK runs each claim in a task of its own, and

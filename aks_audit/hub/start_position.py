@@ -99,7 +99,7 @@ class StartPositions:
         self.stopped, self.asked = {}, set()
         for partition, checkpoint in found.items():
             if isinstance(checkpoint, Unusable):
-                self._stop(partition, checkpoint.reason)
+                self.stopped[partition] = checkpoint.reason
             else:
                 self._known[partition] = checkpoint
         await self._write_first_checkpoints(partitions - found.keys(), found.keys())
@@ -121,9 +121,6 @@ class StartPositions:
             partition in self._suspects or known.hub_created_ms != self._inspection.hub_created_ms
         )
 
-    def _stop(self, partition: str, why: str) -> None:
-        self.stopped[partition] = why
-
     async def _look_into(self, partition: str, until: float) -> None:
         """Ask the hub whether a partition's stream is that of its checkpoint.
 
@@ -133,7 +130,7 @@ class StartPositions:
         try:
             async with self._inspection.at_once:
                 if asyncio.get_running_loop().time() > until:
-                    self._stop(partition, "its stream is looked into soon")
+                    self.stopped[partition] = "its stream is looked into soon"
                     return
                 state = await self._inspection.state(partition)
                 event = await self._inspection.event_at(stored, state, partition)
@@ -141,7 +138,7 @@ class StartPositions:
             if why is not None:
                 await self._begin_anew(partition, stored, state, why)
         except (Retryable, EventHubError, Fenced) as error:
-            self._stop(partition, f"its stream cannot be looked into: {describe(error)}")
+            self.stopped[partition] = f"its stream cannot be looked into: {describe(error)}"
             return
         if partition in self.stopped:
             return
@@ -162,10 +159,9 @@ class StartPositions:
         if reset is StreamReset.STOP:
             await self._restart(partition, stored, None)
             del self._known[partition]  # so that a checkpoint that is deleted stays so
-            self._stop(
-                partition,
+            self.stopped[partition] = (
                 f"its stream is not the one of the checkpoint at {stored.sequence_number}: {why};"
-                " set STREAMRESET to earliest or latest, or delete the checkpoint",
+                " set STREAMRESET to earliest or latest, or delete the checkpoint"
             )
             return
         position = state.before_oldest if reset is StreamReset.EARLIEST else state.last
@@ -209,7 +205,7 @@ class StartPositions:
             # Another replica may have been quicker: what it wrote stands, for us as well.
             self._known[partition] = await self._create(partition, position)
         except Unusable as fault:
-            self._stop(partition, fault.reason)
+            self.stopped[partition] = fault.reason
 
     async def _first(self, partition: str, there: Iterable[str], *, wiped: bool) -> Position:
         if partition in self._known:

@@ -185,7 +185,7 @@ class CheckpointMetrics:
         self.stream_resets = _counter(
             registry,
             "stream_resets",
-            "Partitions whose stream is not the one that the checkpoint was made for.",
+            "Times that a partition's stream was not the one that its checkpoint was made for.",
             "partition",
         )
 

@@ -348,9 +348,9 @@ async def test_a_write_whose_answer_was_lost_is_known_after_the_next_claim(tmp_p
     hub, ledger = load(ENVIRONMENT).hub, Ledger()
     checkpointer = Checkpointer(store, hub, ledger, Metrics().checkpoints)
     await checkpointer.create("0", at(0))
-    claimed = await checkpointer.claim("0")
+    claimed = await checkpointer.claim("0", at(0))
     claimed.open(HubEvent("0", at(1), 0.0, b""), 0)
     await checkpointer.flush()
     assert checkpointer.unwritten_since.keys() == {"0"}
-    await checkpointer.claim("0")
+    await checkpointer.claim("0", at(0))
     assert not checkpointer.unwritten_since
