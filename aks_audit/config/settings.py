@@ -179,7 +179,7 @@ class Config:
     events: EventsConfig
     sink: SinkConfig
     inflight_max_bytes: int
-    """Bytes of events between Event Hubs and the endpoint, with those that are received and not yet taken."""
+    """Bytes of events in memory, those among them that were received and not yet taken."""
     shutdown_grace_s: float
     """How long the senders may drain after a signal."""
     stats: StatsConfig

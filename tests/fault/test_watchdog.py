@@ -273,7 +273,7 @@ async def test_a_store_that_hangs_never_fails_liveness(
     health = Health()
     health.add("checkpoints", live=writer.heartbeat.overdue)
     for number in range(partitions):
-        claimed = await writer.claim(str(number))
+        claimed = await writer.claim(str(number), START_OF_STREAM)
         claimed.open(HubEvent(str(number), Position(0, "0"), 0.0, b""), 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run, 5.0)
@@ -302,7 +302,7 @@ async def test_the_longest_unwritten_checkpoint_is_the_first_to_be_written() -> 
     ledger = Ledger()
     writer = Checkpointer(Noting(), load(ENVIRONMENT).hub, ledger, Metrics().checkpoints)
     for number in range(3 * WRITERS):
-        claimed = await writer.claim(str(number))
+        claimed = await writer.claim(str(number), START_OF_STREAM)
         claimed.open(HubEvent(str(number), Position(0, "0"), 0.0, b""), 0)
         writer.unwritten_since[str(number)] = 1000.0 - number
     await writer.flush()
