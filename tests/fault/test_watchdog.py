@@ -313,10 +313,10 @@ async def test_the_longest_unwritten_checkpoint_is_the_first_to_be_written() -> 
 
 HANGS = """
 import time
-from aks_audit.hub import receiver, source, watchdog
+from aks_audit.hub import callbacks, source, watchdog
 
 watchdog.LAPSE_S, source.CLOSE_S = 1.0, 0.5
-receiver.Receiver._on_claimed = lambda *_: time.sleep(3600)
+callbacks.Callbacks.on_claimed = lambda *_: time.sleep(3600)
 from aks_audit.__main__ import main
 main()
 """
