@@ -11,7 +11,7 @@ SECONDS ?= 60
 # The tests of `make coverage`.
 TESTS ?= tests
 # More processes than cores are useful, because the tests mostly wait.
-WORKERS ?= 4
+WORKERS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: bench help setup demo test test-fast test-versions coverage test-package fuzz soak azurite javascript check binary image image-root sbom audit lock format clean check-deploy
